@@ -1,0 +1,201 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+// Package broker holds the pipes of one host by name: a tree of directories and
+// pipes with owners and permissions. It knows neither FUSE nor ZeroMQ; package
+// pipe has the engine, package service the ZPIPES door, package fs the mount.
+package broker
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/zpipesfs/zpipesfs/broker/pipe"
+)
+
+// Config shapes a Broker.
+type Config struct {
+	Capacity int          // bytes a pipe buffers; 0: pipe.DefaultCapacity; at least pipe.Buf
+	Owner    Owner        // of the root directory and of names that clients make
+	Log      *slog.Logger // nil: none
+	Peers    Peers        // nil: one host alone
+}
+
+// Broker is all pipes of one process. Its methods may be called from anywhere.
+type Broker struct {
+	cfg  Config
+	log  *slog.Logger
+	pool pipe.Pool
+	root *Node
+
+	mu     sync.RWMutex // guards below, and the fields of every Node
+	lastID uint64
+	count  int                  // nodes in the tree, the root included
+	pipes  map[*pipe.Pipe]*Node // every pipe that may have ends, also of names that are gone
+	closed bool
+}
+
+// New returns a broker with an empty root directory.
+func New(cfg Config) *Broker {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Capacity == 0 {
+		cfg.Capacity = pipe.DefaultCapacity
+	}
+	if cfg.Owner.Perm == 0 {
+		cfg.Owner.Perm = 0o755
+	}
+	b := &Broker{cfg: cfg, log: cfg.Log, pipes: make(map[*pipe.Pipe]*Node)}
+	b.root = b.newNode(nil, "", Dir, cfg.Owner)
+	return b
+}
+
+// Root returns the root directory.
+func (b *Broker) Root() *Node { return b.root }
+
+// Pool returns the buffers that the broker's pipes share.
+func (b *Broker) Pool() *pipe.Pool { return &b.pool }
+
+// Capacity is how many bytes a pipe buffers.
+func (b *Broker) Capacity() int { return b.cfg.Capacity }
+
+// Close ends all pipes: waiting reads get io.EOF, writes pipe.ErrBroken, opens
+// pipe.ErrClosed, now and ever after. Names stay readable.
+func (b *Broker) Close() {
+	b.mu.Lock()
+	b.closed = true
+	var all []*pipe.Pipe
+	for p := range b.pipes {
+		all = append(all, p)
+	}
+	b.mu.Unlock()
+	for _, p := range all {
+		p.Shutdown()
+	}
+}
+
+// Open opens an end, or both, of the pipe that n names; op.Done tells. An
+// exclusive pipe whose pair has parted is replaced by a new one first.
+//
+// Errors in op.Err: those of pipe.Pipe.Open, and ErrIsDir.
+func (b *Broker) Open(n *Node, op *pipe.OpenOp) {
+	for {
+		p, err := b.pin(n)
+		if err != nil {
+			op.Err = err
+			op.Done(op)
+			return
+		}
+		err = p.Open(op)
+		b.unpin(n)
+		if err == nil {
+			return
+		}
+	}
+}
+
+// OpenName opens an end of the pipe at path for a client of the broker. A name
+// that does not exist is made, exclusive as zbroker's pipes are, with the
+// directories it needs; what was made so goes when the last end closes.
+//
+// Errors in op.Err: those of Open, ErrName, ErrTooLong, ErrNotDir.
+func (b *Broker) OpenName(path string, op *pipe.OpenOp) {
+	n, err := b.pinName(path)
+	if err != nil {
+		op.Err = fmt.Errorf("open %q: %w", path, err)
+		op.Done(op)
+		return
+	}
+	defer b.unpin(n)
+	b.Open(n, op)
+}
+
+// pin returns the pipe that n stands for now and keeps the name from going away
+// before an end is open.
+func (b *Broker) pin(n *Node) (*pipe.Pipe, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n.kind != Pipe {
+		return nil, ErrIsDir
+	}
+	if b.closed {
+		return nil, pipe.ErrClosed
+	}
+	n.pins++
+	if n.pipe != nil {
+		if _, spent := n.pipe.Busy(); !spent {
+			return n.pipe, nil
+		}
+	}
+	n.pipe = b.newPipe(n)
+	return n.pipe, nil
+}
+
+func (b *Broker) unpin(n *Node) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n.pins--
+	b.tidy(n)
+}
+
+// newPipe is called with the lock held.
+func (b *Broker) newPipe(n *Node) *pipe.Pipe {
+	var p *pipe.Pipe
+	p = pipe.New(pipe.Config{
+		Mode:     n.mode,
+		Capacity: b.cfg.Capacity,
+		Pool:     &b.pool,
+		Idle:     func() { b.idle(n, p) },
+	})
+	b.pipes[p] = n
+	return p
+}
+
+// idle runs when the last end of p has closed, which may be long ago.
+func (b *Broker) idle(n *Node, p *pipe.Pipe) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if open, spent := p.Busy(); !open && (spent || n.pipe != p || n.parent == nil) {
+		b.forget(n, p)
+	}
+	b.tidy(n)
+}
+
+// forget drops a pipe that nobody can reach any more, keeping its times.
+func (b *Broker) forget(n *Node, p *pipe.Pipe) {
+	n.absorb(p.Stat())
+	delete(b.pipes, p)
+	if n.pipe == p {
+		n.pipe = nil
+	}
+}
+
+// tidy removes a name that a client's open made, once nothing holds it.
+func (b *Broker) tidy(n *Node) {
+	for n.transient && n.parent != nil && !n.busy() && len(n.children) == 0 {
+		parent := n.parent
+		b.unlink(n)
+		n = parent
+	}
+}
+
+// Usage is what df shows.
+type Usage struct {
+	Names    int // pipes and directories, the root included
+	Pipes    int // pipes that have had an end
+	Buffered int // bytes in all pipes
+}
+
+// Usage returns the broker's totals.
+func (b *Broker) Usage() Usage {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	u := Usage{Names: b.count, Pipes: len(b.pipes)}
+	for p := range b.pipes {
+		u.Buffered += p.Stat().Buffered
+	}
+	return u
+}

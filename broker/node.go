@@ -1,0 +1,269 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package broker
+
+import (
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/zpipesfs/zpipesfs/broker/pipe"
+)
+
+// MaxPath is a name's greatest length in octets, from the root, as ZPIPES has it.
+const MaxPath = 255
+
+// Kind tells pipes from directories.
+type Kind uint8
+
+const (
+	Dir Kind = iota
+	Pipe
+)
+
+// Owner is who may do what with a name: chmod(2)'s bits and chown(2)'s ids.
+type Owner struct {
+	Perm     uint32 // 07777
+	UID, GID uint32
+}
+
+// Node is a name in the tree: a directory or a pipe. It stays valid when its
+// name is removed; open ends keep working (unlink(2)).
+type Node struct {
+	// ID is unique in the broker's life and never changes (st_ino).
+	ID   uint64
+	kind Kind
+
+	// The rest is guarded by Broker.mu.
+	parent   *Node // nil: the root, or removed
+	name     string
+	children map[string]*Node
+	owner    Owner
+	mode     pipe.Mode
+	atime    time.Time
+	mtime    time.Time
+	ctime    time.Time
+
+	transient bool       // made by a client's open; goes when nothing holds it
+	pins      int        // opens under way
+	pipe      *pipe.Pipe // nil until the first open
+	bytes     uint64     // written to pipes that the name stood for before
+}
+
+// Kind returns what n is.
+func (n *Node) Kind() Kind { return n.kind }
+
+// busy reports that an end is open or about to be.
+func (n *Node) busy() bool {
+	if n.pins > 0 {
+		return true
+	}
+	if n.pipe == nil {
+		return false
+	}
+	open, _ := n.pipe.Busy()
+	return open
+}
+
+func (n *Node) absorb(s pipe.Stat) {
+	n.bytes += s.Written
+	n.mtime = later(n.mtime, s.WroteAt)
+	n.atime = later(n.atime, s.ReadAt)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// path is n's name from the root, without a leading slash.
+func (n *Node) path() string {
+	if n.parent == nil {
+		return n.name
+	}
+	parts := []string{}
+	for ; n.parent != nil; n = n.parent {
+		parts = append(parts, n.name)
+	}
+	for i, j := 0, len(parts)-1; i < j; i, j = i+1, j-1 {
+		parts[i], parts[j] = parts[j], parts[i]
+	}
+	return strings.Join(parts, "/")
+}
+
+// depth is the length of the longest path below n, itself included, counted
+// from n's own name.
+func (n *Node) depth() int {
+	deepest := 0
+	for _, c := range n.children {
+		deepest = max(deepest, 1+c.depth())
+	}
+	return len(n.name) + deepest
+}
+
+// Attr is what stat(2) tells of a name, and what the pipe's ends make of it.
+type Attr struct {
+	Owner
+	ID                  uint64
+	Kind                Kind
+	Links               uint32 // of a directory: 2 and its subdirectories; of a removed name: 0
+	Atime, Mtime, Ctime time.Time
+	Mode                pipe.Mode // pipes only, and below
+	Stat                pipe.Stat
+	Bytes               uint64 // written ever under this name
+}
+
+// Attr returns n's attributes.
+func (b *Broker) Attr(n *Node) Attr {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.attr(n)
+}
+
+func (b *Broker) attr(n *Node) Attr {
+	a := Attr{Owner: n.owner, ID: n.ID, Kind: n.kind, Links: 1, Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime, Mode: n.mode, Bytes: n.bytes}
+	if n.parent == nil && n != b.root {
+		a.Links = 0
+	}
+	if n.kind == Dir {
+		a.Links++
+		for _, c := range n.children {
+			if c.kind == Dir {
+				a.Links++
+			}
+		}
+	}
+	if n.pipe != nil {
+		a.Stat = n.pipe.Stat()
+		a.Bytes += a.Stat.Written
+		a.Mtime, a.Atime = later(a.Mtime, a.Stat.WroteAt), later(a.Atime, a.Stat.ReadAt)
+	}
+	return a
+}
+
+// Change is what chmod(2), chown(2) and utimensat(2) set; nil leaves a value be.
+type Change struct {
+	Perm, UID, GID *uint32
+	Atime, Mtime   *time.Time
+}
+
+// SetAttr applies a change and returns what came of it.
+func (b *Broker) SetAttr(n *Node, c Change) Attr {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n.ctime = time.Now()
+	if c.Perm != nil {
+		n.owner.Perm = *c.Perm & 0o7777
+	}
+	if c.UID != nil {
+		n.owner.UID = *c.UID
+	}
+	if c.GID != nil {
+		n.owner.GID = *c.GID
+	}
+	if c.Atime != nil {
+		n.atime = *c.Atime
+	}
+	if c.Mtime != nil {
+		n.mtime = *c.Mtime
+	}
+	b.changed(n)
+	return b.attr(n)
+}
+
+// SetMode sets how a pipe's ends share its bytes. ErrOpen while it has ends.
+func (b *Broker) SetMode(n *Node, m pipe.Mode) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case n.kind != Pipe:
+		return ErrIsDir
+	case n.mode == m:
+		return nil
+	case n.busy():
+		return ErrOpen
+	}
+	if n.pipe != nil {
+		b.forget(n, n.pipe)
+	}
+	n.mode, n.ctime = m, time.Now()
+	b.changed(n)
+	return nil
+}
+
+// Path returns n's name from the root, and whether it still has one.
+func (b *Broker) Path(n *Node) (string, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return n.path(), n.parent != nil || n == b.root
+}
+
+// Entry is a name in a directory.
+type Entry struct {
+	Name string
+	Node *Node
+}
+
+// List returns a directory's names, in no order.
+func (b *Broker) List(dir *Node) []Entry {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	list := make([]Entry, 0, len(dir.children))
+	for name, n := range dir.children {
+		list = append(list, Entry{name, n})
+	}
+	return list
+}
+
+// Each calls f for every pipe that has a name, with its path, in no order; it
+// stops when f returns an error and returns that.
+func (b *Broker) Each(f func(path string, a Attr) error) error {
+	type named struct {
+		path string
+		attr Attr
+	}
+	var all []named
+	b.mu.RLock()
+	var walk func(n *Node)
+	walk = func(n *Node) {
+		for _, c := range n.children {
+			if c.kind == Pipe {
+				all = append(all, named{c.path(), b.attr(c)})
+			}
+			walk(c)
+		}
+	}
+	walk(b.root)
+	b.mu.RUnlock()
+	for _, x := range all {
+		if err := f(x.path, x.attr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Walk finds the node at a path from the root; the empty path is the root.
+//
+// Errors: fs.ErrNotExist, ErrNotDir.
+func (b *Broker) Walk(path string) (*Node, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	n := b.root
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" {
+			continue
+		}
+		if n.kind != Dir {
+			return nil, ErrNotDir
+		}
+		if n = n.children[part]; n == nil {
+			return nil, fs.ErrNotExist
+		}
+	}
+	return n, nil
+}

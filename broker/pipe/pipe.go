@@ -1,0 +1,355 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+// Package pipe is the engine: one named pipe in memory, with the semantics of
+// fifo(7) and pipe(7). It knows no names, files, sockets or hosts.
+//
+// Bytes move by reference: a write's buffers become chunks in a queue and the
+// read's result. See DESIGN.md.
+package pipe
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// Buf is PIPE_BUF: writes up to it are whole (pipe(7)).
+	Buf = 4096
+	// DefaultCapacity is a pipe's buffer in bytes unless told otherwise.
+	DefaultCapacity = 1 << 20
+)
+
+// Config shapes a Pipe.
+type Config struct {
+	Mode     Mode
+	Capacity int   // bytes buffered before writers wait; 0: DefaultCapacity; at least Buf
+	Pool     *Pool // shared by the pipes of a broker; required
+
+	// Idle runs each time the last end has closed, with no lock held. An end
+	// may have opened again by then.
+	Idle func()
+}
+
+// Pipe is one pipe. Its contents vanish when its last end closes.
+type Pipe struct {
+	cfg Config
+
+	mu      sync.Mutex // guards all below, and all fields of its ends and parked operations
+	readers []*Reader
+	writers []*Writer
+	rOpens  uint64 // opens for reading ever; as the kernel's r_counter it lets an opener see a partner that has left again
+	wOpens  uint64 // opens for writing ever
+	paired  bool   // a reader and a writer were open together
+	spent   bool   // Exclusive only: a paired end has closed
+	shut    bool   // Shutdown has run
+
+	shared queue   // Fifo and Exclusive: what all readers take from
+	tail   *Buffer // where short writes are gathered; nil when nothing is
+	fill   int     // bytes of tail in use
+
+	opening list[*OpenOp]  // openers waiting for a partner; their ends count as open
+	reading list[*ReadOp]  // reads waiting for bytes
+	writing list[*WriteOp] // writes waiting for room, in the order they came
+	hungry  int            // waiting reads that want more at once than the capacity
+	armed   int            // ends that wait to be notified
+
+	written, read   uint64    // bytes ever
+	wroteAt, readAt time.Time // of the last bytes
+}
+
+// New makes a pipe with no ends.
+func New(cfg Config) *Pipe {
+	if cfg.Capacity == 0 {
+		cfg.Capacity = DefaultCapacity
+	}
+	cfg.Capacity = max(cfg.Capacity, Buf)
+	return &Pipe{cfg: cfg}
+}
+
+// Mode returns the pipe's mode.
+func (p *Pipe) Mode() Mode { return p.cfg.Mode }
+
+// Info tells who holds an end, for people who list pipes.
+type Info struct {
+	Door string `json:"door"` // "mount", "zpipes" or "go"
+	PID  int    `json:"pid"`  // the process that opened it; 0: unknown
+}
+
+// Stat is a pipe's state at one moment.
+type Stat struct {
+	Mode             Mode
+	Readers, Writers []Info
+	Buffered         int    // bytes waiting for a reader
+	Written, Read    uint64 // bytes since the pipe was made
+	WroteAt, ReadAt  time.Time
+	Spent            bool
+}
+
+// Open reports whether any end is open.
+func (s Stat) Open() bool { return len(s.Readers)+len(s.Writers) > 0 }
+
+// Stat returns the pipe's state.
+func (p *Pipe) Stat() Stat {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Stat{
+		Mode: p.cfg.Mode, Buffered: p.buffered(), Written: p.written, Read: p.read,
+		WroteAt: p.wroteAt, ReadAt: p.readAt, Spent: p.spent,
+	}
+	for _, r := range p.readers {
+		s.Readers = append(s.Readers, r.info)
+	}
+	for _, w := range p.writers {
+		s.Writers = append(s.Writers, w.info)
+	}
+	return s
+}
+
+// Busy reports whether any end is open, and whether the pipe is spent.
+func (p *Pipe) Busy() (open, spent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.openEnds() > 0, p.spent
+}
+
+func (p *Pipe) openEnds() int { return len(p.readers) + len(p.writers) }
+
+// buffered counts what the slowest reader has before it.
+func (p *Pipe) buffered() int {
+	n := p.shared.bytes
+	for _, r := range p.readers {
+		n = max(n, r.queue.bytes)
+	}
+	return n
+}
+
+// Open starts op. Its ends count as open from here on, also while it waits for
+// a partner, as fifo(7) has it.
+//
+// Errors in op.Err: ErrNoReader, ErrBusy, ErrClosed. A spent pipe returns ErrSpent
+// and does not start op.
+func (p *Pipe) Open(op *OpenOp) error {
+	var done completions
+	p.mu.Lock()
+	if p.spent {
+		p.mu.Unlock()
+		return ErrSpent
+	}
+	op.at.Store(p)
+	op.Reader, op.Writer, op.Err = nil, nil, p.admits(op)
+	if op.Err == nil {
+		p.attach(op)
+	}
+	if op.Err == nil && p.mustWait(op) {
+		op.parked = true
+		p.opening.push(&op.node, op)
+	} else {
+		done.opens.push(&op.node, op)
+	}
+	p.releaseOpeners(&done)
+	p.pump(&done)
+	p.mu.Unlock()
+	done.run()
+	return nil
+}
+
+func (p *Pipe) admits(op *OpenOp) error {
+	switch {
+	case p.shut:
+		return ErrClosed
+	case p.cfg.Mode == Exclusive && (op.Read && len(p.readers) > 0 || op.Write && len(p.writers) > 0):
+		return ErrBusy
+	case op.Write && !op.Read && op.NonBlock && !op.Patient && len(p.readers) == 0:
+		return ErrNoReader
+	}
+	return nil
+}
+
+func (p *Pipe) attach(op *OpenOp) {
+	if op.Read {
+		r := &Reader{pipe: p, info: op.Info, patient: op.Patient, wOpens: p.wOpens, met: len(p.writers) > 0}
+		if p.cfg.Mode != Fanout {
+			r.from = &p.shared
+		} else {
+			r.from = &r.queue
+		}
+		p.readers = append(p.readers, r)
+		p.rOpens++
+		op.Reader = r
+	}
+	if op.Write {
+		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, rOpens: p.rOpens, met: len(p.readers) > 0}
+		p.writers = append(p.writers, w)
+		p.wOpens++
+		op.Writer = w
+	}
+	p.paired = p.paired || len(p.readers) > 0 && len(p.writers) > 0
+}
+
+// mustWait follows fifo_open in the kernel's fs/pipe.c.
+func (p *Pipe) mustWait(op *OpenOp) bool {
+	if op.NonBlock || op.Patient || op.Read && op.Write {
+		return false
+	}
+	if op.Read {
+		op.partner = p.wOpens
+		return len(p.writers) == 0
+	}
+	op.partner = p.rOpens
+	return len(p.readers) == 0
+}
+
+// releaseOpeners completes every opener whose partner has come, even if that
+// one has gone again.
+func (p *Pipe) releaseOpeners(done *completions) {
+	for n := p.opening.first; n != nil; {
+		op, next := n.op, n.next
+		if op.Read && p.wOpens != op.partner || op.Write && p.rOpens != op.partner {
+			p.finishOpen(op, nil, done)
+		}
+		n = next
+	}
+}
+
+// CancelOpen withdraws a waiting op and closes its end. It returns false if op
+// is not waiting: Done has run or will.
+func (p *Pipe) CancelOpen(op *OpenOp) bool {
+	var done completions
+	p.mu.Lock()
+	waits := op.parked
+	if waits {
+		op.parked = false
+		p.opening.remove(&op.node)
+		p.detach(op.Reader, op.Writer, nil, &done)
+	}
+	idle := waits && p.openEnds() == 0
+	p.mu.Unlock()
+	done.run()
+	p.tellIdle(idle)
+	return waits
+}
+
+func (p *Pipe) finishOpen(op *OpenOp, err error, done *completions) {
+	op.parked = false
+	op.Err = err
+	p.opening.remove(&op.node)
+	done.opens.push(&op.node, op)
+}
+
+// Close closes the ends together, as close(2) does with an O_RDWR descriptor;
+// either may be nil. A cause says that their host was lost: readers get the
+// bytes that have arrived and then the cause, once. Operations still waiting on
+// the ends get ErrClosed. Closing twice is harmless.
+func (p *Pipe) Close(r *Reader, w *Writer, cause error) {
+	var done completions
+	p.mu.Lock()
+	before := p.openEnds()
+	p.detach(r, w, cause, &done)
+	idle := before > 0 && p.openEnds() == 0
+	p.mu.Unlock()
+	done.run()
+	p.tellIdle(idle)
+}
+
+func (p *Pipe) tellIdle(idle bool) {
+	if idle && p.cfg.Idle != nil {
+		p.cfg.Idle()
+	}
+}
+
+func (p *Pipe) detach(r *Reader, w *Writer, cause error, done *completions) {
+	if w != nil && !w.closed {
+		p.detachWriter(w, cause, done)
+	}
+	if r != nil && !r.closed {
+		p.detachReader(r, done)
+	}
+	if p.openEnds() == 0 {
+		p.empty()
+		return
+	}
+	p.pump(done)
+}
+
+func (p *Pipe) detachReader(r *Reader, done *completions) {
+	r.closed = true
+	p.disarm(&r.watch)
+	p.readers = slices.DeleteFunc(p.readers, func(x *Reader) bool { return x == r })
+	p.spent = p.spent || p.cfg.Mode == Exclusive && p.paired
+	for n := p.reading.first; n != nil; {
+		op, next := n.op, n.next
+		if op.reader == r {
+			p.finishRead(op, ErrClosed, done)
+		}
+		n = next
+	}
+	r.queue.clear()
+	for _, w := range p.writers {
+		w.audience = slices.DeleteFunc(w.audience, func(x *Reader) bool { return x == r })
+	}
+	if len(p.readers) == 0 {
+		p.notifyWriters(done)
+	}
+}
+
+func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
+	w.closed = true
+	p.disarm(&w.watch)
+	p.writers = slices.DeleteFunc(p.writers, func(x *Writer) bool { return x == w })
+	p.spent = p.spent || p.cfg.Mode == Exclusive && p.paired
+	for n := p.writing.first; n != nil; {
+		op, next := n.op, n.next
+		if op.writer == w {
+			p.finishWrite(op, ErrClosed, done)
+		}
+		n = next
+	}
+	if cause != nil {
+		p.markLoss(w, cause)
+	}
+	if len(p.writers) == 0 {
+		p.notifyReaders(done)
+	}
+}
+
+// markLoss leaves a mark behind the bytes that arrived from a lost writer.
+func (p *Pipe) markLoss(w *Writer, cause error) {
+	if len(p.readers) == 0 {
+		return
+	}
+	if p.cfg.Mode != Fanout {
+		p.shared.pushMark(cause)
+		return
+	}
+	for _, r := range w.audience {
+		r.queue.pushMark(cause)
+	}
+}
+
+// empty forgets the contents: the last end has closed.
+func (p *Pipe) empty() {
+	p.shared.clear()
+	p.dropTail()
+	p.paired = false
+}
+
+// Shutdown ends the pipe for good, at once: reads get io.EOF, writes ErrBroken,
+// opens ErrClosed, whether waiting or still to come. Ends are closed as ever.
+func (p *Pipe) Shutdown() {
+	var done completions
+	p.mu.Lock()
+	p.shut = true
+	for p.opening.first != nil {
+		op := p.opening.first.op
+		p.finishOpen(op, ErrClosed, &done)
+		p.detach(op.Reader, op.Writer, nil, &done)
+	}
+	p.pump(&done)
+	p.notifyReaders(&done)
+	p.notifyWriters(&done)
+	p.mu.Unlock()
+	done.run()
+}

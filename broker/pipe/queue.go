@@ -1,0 +1,118 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package pipe
+
+// queue is the bytes one set of readers has yet to take, oldest first. Marks
+// between them tell where a writer's host was lost. The pipe's lock guards it.
+type queue struct {
+	items []item
+	head  int // items before it are taken
+	bytes int // sum of the chunks' lengths
+	marks int // items that are marks
+}
+
+type item struct {
+	chunk Chunk
+	mark  error // non-nil: no chunk, but the error readers get here
+}
+
+// keepItems bounds what an empty queue retains.
+const keepItems = 64
+
+// push appends c, whose reference the queue takes over. A chunk that lies right
+// behind the last one in the same buffer lengthens it.
+func (q *queue) push(c Chunk) {
+	q.bytes += c.Len()
+	if last := q.last(); last != nil && last.chunk.buf == c.buf && last.chunk.to == c.from {
+		last.chunk.to = c.to
+		c.Release()
+		return
+	}
+	q.items = append(q.items, item{chunk: c})
+}
+
+func (q *queue) pushMark(err error) {
+	q.items = append(q.items, item{mark: err})
+	q.marks++
+}
+
+func (q *queue) last() *item {
+	if q.head == len(q.items) {
+		return nil
+	}
+	return &q.items[len(q.items)-1]
+}
+
+// ready is how many bytes can be taken before the next mark.
+func (q *queue) ready() int {
+	if q.marks == 0 {
+		return q.bytes
+	}
+	n := 0
+	for _, it := range q.items[q.head:] {
+		if it.mark != nil {
+			break
+		}
+		n += it.chunk.Len()
+	}
+	return n
+}
+
+// take moves up to max bytes, in at most pieces chunks (0: any number), to dst.
+func (q *queue) take(dst []Chunk, max, pieces int) ([]Chunk, int) {
+	n := 0
+	for q.head < len(q.items) && n < max && (pieces == 0 || len(dst) < pieces) {
+		it := &q.items[q.head]
+		if it.mark != nil {
+			break
+		}
+		if it.chunk.Len() > max-n {
+			var c Chunk
+			c, it.chunk = it.chunk.split(max - n)
+			dst = append(dst, c)
+			n = max
+			break
+		}
+		n += it.chunk.Len()
+		dst = append(dst, it.chunk)
+		q.drop()
+	}
+	q.bytes -= n
+	return dst, n
+}
+
+// takeMark removes a mark at the front and returns its error.
+func (q *queue) takeMark() error {
+	if q.marks == 0 || q.items[q.head].mark == nil {
+		return nil
+	}
+	err := q.items[q.head].mark
+	q.marks--
+	q.drop()
+	return err
+}
+
+func (q *queue) drop() {
+	q.items[q.head] = item{}
+	q.head++
+	switch {
+	case q.head == len(q.items):
+		q.items, q.head = q.items[:0], 0
+		if cap(q.items) > keepItems {
+			q.items = nil
+		}
+	case q.head >= keepItems && q.head*2 >= len(q.items):
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+}
+
+func (q *queue) clear() {
+	for _, it := range q.items[q.head:] {
+		it.chunk.Release()
+	}
+	*q = queue{}
+}

@@ -1,0 +1,170 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package pipe
+
+import (
+	"context"
+	"io"
+)
+
+// Reader is an end that takes bytes.
+type Reader struct {
+	pipe    *Pipe
+	info    Info
+	patient bool
+
+	from   *queue // what it takes from: the pipe's, or in Fanout its own
+	queue  queue  // Fanout only
+	wOpens uint64 // the pipe's count when this opened
+	met    bool   // a writer was there when this opened
+	fault  error  // to be told once, before any more bytes
+	closed bool
+	watch  watch
+}
+
+// Pipe returns the pipe that r is an end of.
+func (r *Reader) Pipe() *Pipe { return r.pipe }
+
+// Close closes the end; see Pipe.Close.
+func (r *Reader) Close() { r.pipe.Close(r, nil, nil) }
+
+// Start begins a read. It completes with at least op.Min bytes, or fewer if the
+// data ends there, and never with more than op.Max.
+//
+// Errors in op.Err: io.EOF when there is no writer and nothing left (a patient
+// reader first waits for a writer to have come), ErrAgain, ErrClosed, or the
+// cause a writer was lost for.
+func (r *Reader) Start(op *ReadOp) {
+	p := r.pipe
+	var done completions
+	p.mu.Lock()
+	op.reader, op.N, op.Err, op.Chunks = r, 0, nil, op.Chunks[:0]
+	switch {
+	case p.tryRead(op):
+		done.reads.push(&op.node, op)
+	case op.NonBlock:
+		op.Err = ErrAgain
+		done.reads.push(&op.node, op)
+	default:
+		p.parkRead(op)
+	}
+	p.pump(&done)
+	p.mu.Unlock()
+	done.run()
+}
+
+// Cancel withdraws a waiting op, which has taken nothing. It returns false if op
+// is not waiting: Done has run or will.
+func (r *Reader) Cancel(op *ReadOp) bool {
+	p := r.pipe
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !op.parked {
+		return false
+	}
+	p.unparkRead(op)
+	return true
+}
+
+// Read waits for at least min and returns at most max bytes; the caller releases
+// the chunks. Errors as for Start, or the context's cause: then nothing was taken.
+func (r *Reader) Read(ctx context.Context, min, max int) ([]Chunk, error) {
+	ready := make(chan struct{})
+	op := &ReadOp{Min: min, Max: max, Done: func(*ReadOp) { close(ready) }}
+	r.Start(op)
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		if r.Cancel(op) {
+			return nil, context.Cause(ctx)
+		}
+		<-ready
+	}
+	return op.Chunks, op.Err
+}
+
+// serve completes the reads that can be; it reports whether bytes moved.
+func (p *Pipe) serve(done *completions) (moved bool) {
+	if p.cfg.Mode != Fanout && !p.shut && len(p.writers) > 0 && p.shared.bytes == 0 && p.shared.marks == 0 {
+		return false // none of maybe many waiting reads can be served
+	}
+	for n := p.reading.first; n != nil; {
+		op, next := n.op, n.next
+		if p.tryRead(op) {
+			moved = moved || op.N > 0
+			p.finishRead(op, op.Err, done)
+		}
+		n = next
+	}
+	return moved
+}
+
+// tryRead fills op if it can complete now.
+func (p *Pipe) tryRead(op *ReadOp) bool {
+	r := op.reader
+	if err := r.from.takeMark(); err != nil {
+		p.fault(r, err)
+	}
+	if r.fault != nil {
+		op.Err, r.fault = r.fault, nil
+		return true
+	}
+	ready, end := r.from.ready(), r.ended()
+	enough := ready >= max(op.Min, 1) || ready > 0 && (end || r.from.marks > 0)
+	switch {
+	case r.closed:
+		op.Err = ErrClosed
+	case enough:
+		op.Chunks, op.N = r.from.take(op.Chunks, op.Max, op.Pieces)
+		p.tookOut(op.N)
+	case end:
+		op.Err = io.EOF
+	default:
+		return false
+	}
+	return true
+}
+
+// fault gives every reader of the queue the mark's error, once each.
+func (p *Pipe) fault(r *Reader, err error) {
+	if p.cfg.Mode == Fanout {
+		r.fault = err
+		return
+	}
+	for _, r := range p.readers {
+		r.fault = err
+	}
+}
+
+// ended reports that no more bytes can come: no writer is there. A patient
+// reader that never met one still waits.
+func (r *Reader) ended() bool {
+	p := r.pipe
+	return p.shut || len(p.writers) == 0 && (!r.patient || r.sawWriter())
+}
+
+func (r *Reader) sawWriter() bool { return r.met || r.pipe.wOpens != r.wOpens }
+
+func (p *Pipe) parkRead(op *ReadOp) {
+	op.parked = true
+	p.reading.push(&op.node, op)
+	if op.Min > p.cfg.Capacity {
+		p.hungry++
+	}
+}
+
+func (p *Pipe) unparkRead(op *ReadOp) {
+	op.parked = false
+	p.reading.remove(&op.node)
+	if op.Min > p.cfg.Capacity {
+		p.hungry--
+	}
+}
+
+func (p *Pipe) finishRead(op *ReadOp, err error, done *completions) {
+	p.unparkRead(op)
+	op.Err = err
+	done.reads.push(&op.node, op)
+}

@@ -1,0 +1,148 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package pipe
+
+import "time"
+
+// Ready is what an end could do without waiting, as poll(2) tells it.
+type Ready uint8
+
+const (
+	// Readable: bytes, or an error to be told.
+	Readable Ready = 1 << iota
+	// Writable: room for Buf bytes.
+	Writable
+	// Hangup: a reader's last writer has gone. Not set before one has come.
+	Hangup
+	// Broken: a writer has no reader (POLLERR).
+	Broken
+)
+
+// watch is an end's wish to be told of a change, once.
+type watch struct {
+	notify func()
+	armed  bool
+}
+
+// Ready returns r's state. If notify is not nil it runs once, with no lock held,
+// when bytes have come or the last writer has gone since.
+func (r *Reader) Ready(notify func()) Ready {
+	p := r.pipe
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.arm(&r.watch, notify)
+	var s Ready
+	if r.from.bytes > 0 || r.from.marks > 0 || r.fault != nil {
+		s |= Readable
+	}
+	if p.shut || len(p.writers) == 0 && r.sawWriter() {
+		s |= Hangup
+	}
+	return s
+}
+
+// Ready returns w's state. If notify is not nil it runs once, with no lock held,
+// when a full pipe has room or the last reader has gone since.
+func (w *Writer) Ready(notify func()) Ready {
+	p := w.pipe
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.arm(&w.watch, notify)
+	var s Ready
+	if p.hasRoom(w) {
+		s |= Writable
+	}
+	if p.shut || len(p.readers) == 0 {
+		s |= Broken
+	}
+	return s
+}
+
+func (p *Pipe) hasRoom(w *Writer) bool {
+	if p.cfg.Mode != Fanout {
+		return p.cfg.Capacity-p.shared.bytes >= Buf
+	}
+	return !w.begun || len(w.audience) == 0 || p.room(w) >= Buf
+}
+
+func (p *Pipe) arm(w *watch, notify func()) {
+	if notify == nil {
+		return
+	}
+	if !w.armed {
+		p.armed++
+	}
+	w.armed, w.notify = true, notify
+}
+
+func (p *Pipe) disarm(w *watch) {
+	if w.armed {
+		p.armed--
+	}
+	w.armed = false
+}
+
+func (p *Pipe) fire(w *watch, done *completions) {
+	if w.armed {
+		p.disarm(w)
+		done.call(w.notify)
+	}
+}
+
+func (p *Pipe) notifyReaders(done *completions) {
+	if p.armed == 0 {
+		return
+	}
+	for _, r := range p.readers {
+		p.fire(&r.watch, done)
+	}
+}
+
+func (p *Pipe) notifyWriters(done *completions) {
+	if p.armed == 0 {
+		return
+	}
+	for _, w := range p.writers {
+		p.fire(&w.watch, done)
+	}
+}
+
+// pump moves what can move, until nothing does, and tells those who watch.
+func (p *Pipe) pump(done *completions) {
+	var in, out bool
+	full := p.armed > 0 && p.anyFull()
+	for {
+		a, s := p.admit(done), p.serve(done)
+		in, out = in || a, out || s
+		if !a && !s {
+			break
+		}
+	}
+	if p.tail != nil && p.buffered() == 0 {
+		p.dropTail()
+	}
+	if in {
+		p.notifyReaders(done)
+	}
+	if out && full {
+		p.notifyWriters(done)
+	}
+}
+
+func (p *Pipe) anyFull() bool {
+	for _, w := range p.writers {
+		if !p.hasRoom(w) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Pipe) tookOut(n int) {
+	if n > 0 {
+		p.read += uint64(n)
+		p.readAt = time.Now()
+	}
+}

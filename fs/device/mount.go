@@ -1,0 +1,246 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package device
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Type is the file system's type in /proc/self/mountinfo.
+const Type = "fuse.zpipesfs"
+
+// Errors of mounting.
+var (
+	// ErrStale: the mount point has a mount of ours whose process is gone.
+	ErrStale = errors.New("a dead zpipesfs mount is still there")
+	// ErrOccupied: something else is mounted on the mount point.
+	ErrOccupied = errors.New("something is mounted there")
+	// ErrNotMounted: no mount of ours is on the directory.
+	ErrNotMounted = errors.New("not a zpipesfs mount")
+	// ErrHelper: fusermount3 failed or is missing; it said why.
+	ErrHelper = errors.New("fusermount3 failed")
+)
+
+// Options say how a directory is mounted.
+type Options struct {
+	Source     string // what df shows as the file system
+	AllowOther bool   // let users other than the mounting one in
+	MaxRead    int    // bytes in one READ
+}
+
+// Mount mounts on dir and returns the connection to the kernel, non-blocking:
+// by mount(2) as root, else through fusermount3. The caller closes it.
+func Mount(dir string, o Options) (*Conn, error) {
+	if err := vacant(dir); err != nil {
+		return nil, err
+	}
+	mount := mountHelper
+	if os.Geteuid() == 0 {
+		mount = mountDirect
+	}
+	fd, err := mount(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newConn(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, errors.Join(err, Unmount(dir))
+	}
+	return c, nil
+}
+
+// vacant refuses a mount point that is not a directory or is taken.
+func vacant(dir string) error {
+	if m, err := find(dir); err != nil {
+		return err
+	} else if m != nil {
+		if m.kind == Type {
+			if dead(dir) {
+				return fmt.Errorf("%s: %w", dir, ErrStale)
+			}
+		}
+		return fmt.Errorf("%s: %w (%s)", dir, ErrOccupied, m.kind)
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !st.IsDir() {
+		return &os.PathError{Op: "mount", Path: dir, Err: unix.ENOTDIR}
+	}
+	return nil
+}
+
+// dead reports that no process serves the mount any more.
+func dead(dir string) bool {
+	var st unix.Stat_t
+	return errors.Is(unix.Stat(dir, &st), unix.ENOTCONN)
+}
+
+func mountDirect(dir string, o Options) (int, error) {
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open /dev/fuse: %w (is the fuse module loaded?)", err)
+	}
+	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,default_permissions,max_read=%d",
+		fd, os.Geteuid(), os.Getegid(), o.MaxRead)
+	if o.AllowOther {
+		data += ",allow_other"
+	}
+	if err := unix.Mount(o.Source, dir, Type, unix.MS_NOSUID|unix.MS_NODEV, data); err != nil {
+		unix.Close(fd)
+		return -1, &os.PathError{Op: "mount", Path: dir, Err: err}
+	}
+	return fd, nil
+}
+
+// mountHelper asks the setuid fusermount3, which passes the open /dev/fuse back
+// over a socket (fuse/util/fusermount.c, _FUSE_COMMFD).
+func mountHelper(dir string, o Options) (int, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socketpair", err)
+	}
+	ours, theirs := pair[0], os.NewFile(uintptr(pair[1]), "commfd")
+	defer unix.Close(ours)
+	opts := []string{"fsname=" + o.Source, "subtype=zpipesfs", "default_permissions", "nosuid", "nodev", fmt.Sprintf("max_read=%d", o.MaxRead)}
+	if o.AllowOther {
+		opts = append(opts, "allow_other")
+	}
+	cmd := exec.Command("fusermount3", "-o", strings.Join(opts, ","), "--", dir)
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.Env = append(os.Environ(), "_FUSE_COMMFD=3")
+	out, err := cmd.CombinedOutput()
+	theirs.Close()
+	if err != nil {
+		return -1, helperError(err, out)
+	}
+	fd, err := receiveFD(ours)
+	if err != nil {
+		return -1, fmt.Errorf("receive /dev/fuse from fusermount3: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("fcntl", err)
+	}
+	return fd, nil
+}
+
+func helperError(err error, out []byte) error {
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%w: not installed (Debian: apt-get install fuse3)", ErrHelper)
+	}
+	return fmt.Errorf("%w: %s", ErrHelper, strings.TrimSpace(string(out)))
+}
+
+func receiveFD(sock int) (int, error) {
+	buf, oob := make([]byte, 4), make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(sock, buf, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		return -1, err
+	}
+	if len(msgs) != 1 {
+		return -1, fmt.Errorf("%d control messages, want 1", len(msgs))
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil {
+		return -1, err
+	}
+	return fds[0], nil
+}
+
+// Unmount takes a mount of ours away. Files in it that are open stay open until
+// closed; the directory is free at once (MNT_DETACH).
+func Unmount(dir string) error {
+	m, err := find(dir)
+	switch {
+	case err != nil:
+		return err
+	case m == nil || m.kind != Type:
+		return fmt.Errorf("%s: %w", dir, ErrNotMounted)
+	}
+	if os.Geteuid() == 0 {
+		if err := unix.Unmount(m.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return &os.PathError{Op: "umount", Path: dir, Err: err}
+		}
+		return nil
+	}
+	out, err := exec.Command("fusermount3", "-u", "-z", "--", m.point).CombinedOutput()
+	if err != nil {
+		return helperError(err, out)
+	}
+	return nil
+}
+
+// Dead reports whether dir has a mount of ours that no process serves.
+func Dead(dir string) bool {
+	m, err := find(dir)
+	return err == nil && m != nil && m.kind == Type && dead(dir)
+}
+
+type mounted struct{ point, kind, source string }
+
+// find returns the topmost mount on dir, or nil. It asks /proc, not the file
+// system: a hung or dead mount must not hold us up.
+func find(dir string) (*mounted, error) {
+	dir, err := absolute(dir)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var top *mounted
+	for line := range strings.Lines(string(info)) {
+		// proc_pid_mountinfo(5): id parent dev root point options [tags] - type source options
+		left, right, ok := strings.Cut(line, " - ")
+		l, r := strings.Fields(left), strings.Fields(right)
+		if !ok || len(l) < 5 || len(r) < 2 {
+			continue
+		}
+		if point := unescape(l[4]); point == dir {
+			top = &mounted{point, r[0], unescape(r[1])}
+		}
+	}
+	return top, nil
+}
+
+// absolute resolves symbolic links in dir's parents only: dir itself may be a
+// dead mount.
+func absolute(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if fi, err := os.Lstat(dir); err == nil && fi.Mode()&os.ModeSymlink != 0 {
+		return filepath.EvalSymlinks(dir)
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(parent, filepath.Base(dir)), nil
+}
+
+// unescape undoes mountinfo's \040 and the like.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`, `\043`, "#").Replace(s)
+}
