@@ -72,6 +72,23 @@ func (t *callTable) withdraw(unique uint64) *call {
 	return nil
 }
 
+// withdrawAll takes back every call that waits: nobody is left to answer.
+func (t *callTable) withdrawAll() (all []*call) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.buckets {
+		for c := t.buckets[i]; c != nil; {
+			next := c.next
+			if c.op.withdraw() {
+				t.unlink(c)
+				all = append(all, c)
+			}
+			c = next
+		}
+	}
+	return all
+}
+
 // interrupt serves FUSE_INTERRUPT. A request that does not wait is answered
 // already, then this answer finds nobody, or in the hands of another loop that
 // has yet to park it, then EAGAIN makes the kernel send the interrupt again

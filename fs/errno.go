@@ -28,7 +28,7 @@ func errno(err error) syscall.Errno {
 		{pipe.ErrNoReader, syscall.ENXIO},
 		{pipe.ErrBusy, syscall.EBUSY},
 		{pipe.ErrMode, syscall.EINVAL},
-		{pipe.ErrClosed, syscall.EIO},
+		{pipe.ErrClosed, syscall.ENOTCONN},
 		{fs.ErrNotExist, syscall.ENOENT},
 		{fs.ErrExist, syscall.EEXIST},
 		{broker.ErrName, syscall.EINVAL},

@@ -19,7 +19,6 @@ type readCall struct {
 	call
 	op     pipe.ReadOp
 	reader *pipe.Reader
-	more   bool // a later part of one read(2): answers what is there, never waits
 }
 
 func newReadCall(m *Mount) any {
@@ -46,8 +45,8 @@ func (m *Mount) read(in *device.Inbox) {
 	}
 	c := m.reads.Get().(*readCall)
 	c.unique, c.pid, c.reader = req.Unique, req.Pid, f.reader
-	c.more = req.Offset > 0
-	c.op.Max, c.op.NonBlock = int(req.Size), c.more || req.Flags&syscall.O_NONBLOCK != 0
+	c.op.Rest = req.Offset > 0
+	c.op.Max, c.op.NonBlock = int(req.Size), req.Flags&syscall.O_NONBLOCK != 0
 	m.calls.add(&c.call)
 	f.reader.Start(&c.op)
 }
@@ -62,7 +61,7 @@ func (c *readCall) done(op *pipe.ReadOp) {
 			chunk.Release()
 			op.Chunks[i] = pipe.Chunk{}
 		}
-	case op.Err == pipe.ErrAgain && !c.more:
+	case op.Err == pipe.ErrAgain && !op.Rest:
 		m.answer(c.unique, syscall.EAGAIN)
 	case op.Err == pipe.ErrPeerLost:
 		m.answer(c.unique, syscall.EIO)

@@ -105,6 +105,9 @@ func (m *Mount) start() error {
 				m.err = err
 			}
 		}
+		for _, c := range m.calls.withdrawAll() {
+			c.op.interrupted()
+		}
 		m.files.closeAll()
 		close(m.done)
 	}()

@@ -48,6 +48,7 @@ type ReadOp struct {
 	Min, Max int  // bytes; completes with fewer than Min only at end of data
 	Pieces   int  // at most that many chunks; 0: any number. Wants Min 1.
 	NonBlock bool // ErrAgain instead of waiting
+	Rest     bool // a later part of one read(2): as NonBlock, and an error to be told once stays for the next read
 
 	// Done runs once, with no lock held, maybe before Start returns.
 	Done func(*ReadOp)
@@ -66,7 +67,7 @@ type WriteOp struct {
 	// Chunks are the bytes, none empty. From Start on they are the pipe's, also
 	// when the operation fails; the slice itself stays the caller's.
 	Chunks   []Chunk
-	Whole    bool // all bytes enter as one or none does; set by Start up to PipeBuf
+	Whole    bool // all bytes enter as one or none does; up to Buf they do anyway
 	NonBlock bool // ErrAgain instead of waiting, or a short count if not Whole
 
 	// Done runs once, with no lock held, maybe before Start returns.
@@ -76,8 +77,9 @@ type WriteOp struct {
 	Err error // may come with N > 0: the pipe broke midway
 
 	writer *Writer
-	left   int // bytes not yet taken
-	next   int // first chunk not yet taken whole
+	whole  bool // Whole, or short enough
+	left   int  // bytes not yet taken
+	next   int  // first chunk not yet taken whole
 	node   node[*WriteOp]
 	parked bool // in Pipe.writing
 }

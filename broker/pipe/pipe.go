@@ -224,6 +224,7 @@ func (p *Pipe) CancelOpen(op *OpenOp) bool {
 		op.parked = false
 		p.opening.remove(&op.node)
 		p.detach(op.Reader, op.Writer, nil, &done)
+		op.Reader, op.Writer = nil, nil
 	}
 	idle := waits && p.openEnds() == 0
 	p.mu.Unlock()
@@ -289,8 +290,13 @@ func (p *Pipe) detachReader(r *Reader, done *completions) {
 	r.queue.clear()
 	for _, w := range p.writers {
 		w.audience = slices.DeleteFunc(w.audience, func(x *Reader) bool { return x == r })
+		if w.deserted() {
+			p.fire(&w.watch, done)
+		}
 	}
 	if len(p.readers) == 0 {
+		for p.shared.takeMark() != nil { // what came before it has been read
+		}
 		p.notifyWriters(done)
 	}
 }
@@ -309,22 +315,23 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 	}
 	if cause != nil {
 		p.markLoss(w, cause)
+		p.notifyReaders(done)
 	}
 	if len(p.writers) == 0 {
 		p.notifyReaders(done)
 	}
 }
 
-// markLoss leaves a mark behind the bytes that arrived from a lost writer.
+// markLoss leaves a mark behind the bytes that arrived from a lost writer, also
+// when nobody is there to read them yet.
 func (p *Pipe) markLoss(w *Writer, cause error) {
-	if len(p.readers) == 0 {
-		return
-	}
 	if p.cfg.Mode != Fanout {
-		p.shared.pushMark(cause)
+		if len(p.readers) > 0 || p.shared.bytes > 0 {
+			p.shared.pushMark(cause)
+		}
 		return
 	}
-	for _, r := range w.audience {
+	for _, r := range w.listeners() {
 		r.queue.pushMark(cause)
 	}
 }
@@ -342,14 +349,18 @@ func (p *Pipe) Shutdown() {
 	var done completions
 	p.mu.Lock()
 	p.shut = true
+	before := p.openEnds()
 	for p.opening.first != nil {
 		op := p.opening.first.op
 		p.finishOpen(op, ErrClosed, &done)
 		p.detach(op.Reader, op.Writer, nil, &done)
+		op.Reader, op.Writer = nil, nil
 	}
 	p.pump(&done)
 	p.notifyReaders(&done)
 	p.notifyWriters(&done)
+	idle := before > 0 && p.openEnds() == 0
 	p.mu.Unlock()
 	done.run()
+	p.tellIdle(idle)
 }

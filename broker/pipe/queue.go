@@ -11,6 +11,8 @@ type queue struct {
 	head  int // items before it are taken
 	bytes int // sum of the chunks' lengths
 	marks int // items that are marks
+
+	claimed bool // a waiting write gets the next room, not those behind it
 }
 
 type item struct {
@@ -33,7 +35,12 @@ func (q *queue) push(c Chunk) {
 	q.items = append(q.items, item{chunk: c})
 }
 
+// pushMark appends a mark, but not a second one at the same place: a host that is
+// lost with several writers is told once.
 func (q *queue) pushMark(err error) {
+	if last := q.last(); last != nil && last.mark != nil {
+		return
+	}
 	q.items = append(q.items, item{mark: err})
 	q.marks++
 }

@@ -44,7 +44,7 @@ func (r *Reader) Start(op *ReadOp) {
 	switch {
 	case p.tryRead(op):
 		done.reads.push(&op.node, op)
-	case op.NonBlock:
+	case op.NonBlock || op.Rest:
 		op.Err = ErrAgain
 		done.reads.push(&op.node, op)
 	default:
@@ -59,13 +59,16 @@ func (r *Reader) Start(op *ReadOp) {
 // is not waiting: Done has run or will.
 func (r *Reader) Cancel(op *ReadOp) bool {
 	p := r.pipe
+	var done completions
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !op.parked {
-		return false
+	waits := op.parked
+	if waits {
+		p.unparkRead(op)
+		p.pump(&done) // there may be less room than it made
 	}
-	p.unparkRead(op)
-	return true
+	p.mu.Unlock()
+	done.run()
+	return waits
 }
 
 // Read waits for at least min and returns at most max bytes; the caller releases
@@ -107,7 +110,7 @@ func (p *Pipe) tryRead(op *ReadOp) bool {
 	if err := r.from.takeMark(); err != nil {
 		p.fault(r, err)
 	}
-	if r.fault != nil {
+	if r.fault != nil && !op.Rest {
 		op.Err, r.fault = r.fault, nil
 		return true
 	}
@@ -116,7 +119,7 @@ func (p *Pipe) tryRead(op *ReadOp) bool {
 	switch {
 	case r.closed:
 		op.Err = ErrClosed
-	case enough:
+	case enough && r.fault == nil:
 		op.Chunks, op.N = r.from.take(op.Chunks, op.Max, op.Pieces)
 		p.tookOut(op.N)
 	case end:

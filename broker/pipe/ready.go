@@ -22,8 +22,8 @@ const (
 
 // watch is an end's wish to be told of a change, once.
 type watch struct {
-	notify func()
-	armed  bool
+	notify func() // nil: not armed
+	full   bool   // a writer's: it had no room when last looked at
 }
 
 // Ready returns r's state. If notify is not nil it runs once, with no lock held,
@@ -32,7 +32,9 @@ func (r *Reader) Ready(notify func()) Ready {
 	p := r.pipe
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.arm(&r.watch, notify)
+	if !r.closed {
+		p.arm(&r.watch, notify)
+	}
 	var s Ready
 	if r.from.bytes > 0 || r.from.marks > 0 || r.fault != nil {
 		s |= Readable
@@ -49,45 +51,51 @@ func (w *Writer) Ready(notify func()) Ready {
 	p := w.pipe
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.arm(&w.watch, notify)
+	if !w.closed {
+		p.arm(&w.watch, notify)
+	}
 	var s Ready
-	if p.hasRoom(w) {
+	w.watch.full = !p.hasRoom(w)
+	if !w.watch.full {
 		s |= Writable
 	}
-	if p.shut || len(p.readers) == 0 {
+	if p.shut || len(p.readers) == 0 || w.deserted() {
 		s |= Broken
 	}
 	return s
 }
 
+// hasRoom reports that a write of Buf bytes would not have to wait for room.
 func (p *Pipe) hasRoom(w *Writer) bool {
-	if p.cfg.Mode != Fanout {
-		return p.cfg.Capacity-p.shared.bytes >= Buf
+	for _, r := range w.listeners() {
+		if r.from.claimed || !p.fits(r.from, Buf) {
+			return false
+		}
 	}
-	return !w.begun || len(w.audience) == 0 || p.room(w) >= Buf
+	return true
 }
 
 func (p *Pipe) arm(w *watch, notify func()) {
 	if notify == nil {
 		return
 	}
-	if !w.armed {
+	if w.notify == nil {
 		p.armed++
 	}
-	w.armed, w.notify = true, notify
+	w.notify = notify
 }
 
 func (p *Pipe) disarm(w *watch) {
-	if w.armed {
+	if w.notify != nil {
 		p.armed--
 	}
-	w.armed = false
+	*w = watch{}
 }
 
 func (p *Pipe) fire(w *watch, done *completions) {
-	if w.armed {
+	if notify := w.notify; notify != nil {
 		p.disarm(w)
-		done.call(w.notify)
+		done.call(notify)
 	}
 }
 
@@ -111,11 +119,10 @@ func (p *Pipe) notifyWriters(done *completions) {
 
 // pump moves what can move, until nothing does, and tells those who watch.
 func (p *Pipe) pump(done *completions) {
-	var in, out bool
-	full := p.armed > 0 && p.anyFull()
+	in := false
 	for {
 		a, s := p.admit(done), p.serve(done)
-		in, out = in || a, out || s
+		in = in || a
 		if !a && !s {
 			break
 		}
@@ -126,18 +133,24 @@ func (p *Pipe) pump(done *completions) {
 	if in {
 		p.notifyReaders(done)
 	}
-	if out && full {
-		p.notifyWriters(done)
-	}
+	p.notifyRoom(done)
 }
 
-func (p *Pipe) anyFull() bool {
+// notifyRoom tells the writers that had no room and have it now, whatever made
+// it: a read, a closed reader, or one that waits for more than the pipe holds.
+func (p *Pipe) notifyRoom(done *completions) {
+	if p.armed == 0 {
+		return
+	}
 	for _, w := range p.writers {
-		if !p.hasRoom(w) {
-			return true
+		switch {
+		case w.watch.notify == nil:
+		case !p.hasRoom(w):
+			w.watch.full = true
+		case w.watch.full:
+			p.fire(&w.watch, done)
 		}
 	}
-	return false
 }
 
 func (p *Pipe) tookOut(n int) {

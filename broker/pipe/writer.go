@@ -6,6 +6,7 @@ package pipe
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -41,7 +42,7 @@ func (w *Writer) Start(op *WriteOp) {
 	for _, c := range op.Chunks {
 		op.left += c.Len()
 	}
-	op.Whole = op.Whole || op.left <= Buf
+	op.whole = op.Whole || op.left <= Buf
 	p.mu.Lock()
 	op.parked = true
 	p.writing.push(&op.node, op)
@@ -98,6 +99,7 @@ func (w *Writer) Write(ctx context.Context, b []byte) (int, error) {
 // admit moves waiting writes into the queues, oldest first; it reports whether
 // bytes moved.
 func (p *Pipe) admit(done *completions) (moved bool) {
+	p.unclaim()
 	for n := p.writing.first; n != nil; {
 		op, next := n.op, n.next
 		w := op.writer
@@ -106,19 +108,44 @@ func (p *Pipe) admit(done *completions) (moved bool) {
 			n = next
 			continue
 		}
-		if w.hasAudience() {
+		if len(w.listeners()) > 0 {
 			before := op.N
 			p.take(op)
 			moved = moved || op.N > before
 			if op.left == 0 {
 				p.finishWrite(op, nil, done)
-			} else if p.cfg.Mode != Fanout {
+			} else if p.claim(op); p.cfg.Mode != Fanout {
 				break // those behind it wait their turn
 			}
 		}
 		n = next
 	}
 	return moved
+}
+
+// claim keeps the queues that have no room for op from the writes behind it, so
+// that a writer's bytes stay in order and a long write is not overtaken for
+// ever. Queues that have room are open to writes for others.
+func (p *Pipe) claim(op *WriteOp) {
+	if op.NonBlock {
+		return // it will not wait
+	}
+	need := 1
+	if op.whole {
+		need = op.left
+	}
+	for _, r := range op.writer.listeners() {
+		if !p.fits(r.from, need) {
+			r.from.claimed = true
+		}
+	}
+}
+
+func (p *Pipe) unclaim() {
+	p.shared.claimed = false
+	for _, r := range p.readers {
+		r.queue.claimed = false
+	}
 }
 
 // broken returns why w cannot write any more, or nil.
@@ -129,10 +156,8 @@ func (w *Writer) broken() error {
 		return ErrClosed
 	case p.shut:
 		return ErrBroken
-	case w.begun:
-		if len(w.audience) == 0 {
-			return ErrBroken
-		}
+	case w.deserted():
+		return ErrBroken
 	case len(p.readers) == 0 && (!w.patient || w.sawReader()):
 		return ErrBroken
 	}
@@ -141,28 +166,38 @@ func (w *Writer) broken() error {
 
 func (w *Writer) sawReader() bool { return w.met || w.pipe.rOpens != w.rOpens }
 
-// hasAudience reports whether somebody is there to write for; in Fanout the
-// first byte fixes who.
-func (w *Writer) hasAudience() bool {
+// deserted reports that everybody who got w's first byte has gone.
+func (w *Writer) deserted() bool { return w.begun && len(w.audience) == 0 }
+
+// listeners are the readers that w's next byte is for, or where they share a
+// queue, one that stands for all.
+func (w *Writer) listeners() []*Reader {
 	p := w.pipe
-	if p.cfg.Mode != Fanout {
-		return len(p.readers) > 0
+	switch {
+	case p.cfg.Mode != Fanout:
+		return p.readers[:min(len(p.readers), 1)]
+	case w.begun:
+		return w.audience
 	}
-	if !w.begun && len(p.readers) > 0 {
+	return p.readers
+}
+
+// begin fixes who gets w's bytes: those who are there for its first.
+func (w *Writer) begin() {
+	if w.pipe.cfg.Mode == Fanout && !w.begun {
 		w.begun = true
-		w.audience = append(w.audience[:0], p.readers...)
+		w.audience = append(w.audience[:0], w.pipe.readers...)
 	}
-	return len(w.audience) > 0
 }
 
 // room is how many bytes w may add now.
 func (p *Pipe) room(w *Writer) int {
-	if p.cfg.Mode != Fanout {
-		return p.limit(&p.shared) - p.shared.bytes
-	}
-	room := p.limit(&w.audience[0].queue) - w.audience[0].queue.bytes
-	for _, r := range w.audience[1:] {
-		room = min(room, p.limit(&r.queue)-r.queue.bytes)
+	room := math.MaxInt
+	for _, r := range w.listeners() {
+		if r.from.claimed {
+			return 0
+		}
+		room = min(room, p.limit(r.from)-r.from.bytes)
 	}
 	return room
 }
@@ -182,15 +217,38 @@ func (p *Pipe) limit(q *queue) int {
 	return limit
 }
 
+// fits reports that n bytes may enter q as one. They may whatever their number
+// if q is empty and could never hold them, or if a read waits for more than is
+// there: else reader and writer would wait for each other.
+func (p *Pipe) fits(q *queue, n int) bool {
+	return n <= p.limit(q)-q.bytes || q.bytes == 0 && n > p.cfg.Capacity || p.lacks(q)
+}
+
+// lacks reports that a waiting read wants more bytes than q has.
+func (p *Pipe) lacks(q *queue) bool {
+	for n := p.reading.first; n != nil; n = n.next {
+		if n.op.reader.from == q && max(n.op.Min, 1) > q.bytes {
+			return true
+		}
+	}
+	return false
+}
+
 // take moves what it may of op's chunks into the queues.
 func (p *Pipe) take(op *WriteOp) {
 	room := p.room(op.writer)
-	if op.Whole {
-		if op.left > room && !(op.left > p.cfg.Capacity && p.vacant(op.writer)) {
-			return
+	if op.whole {
+		for _, r := range op.writer.listeners() {
+			if r.from.claimed || !p.fits(r.from, op.left) {
+				return
+			}
 		}
 		room = op.left
 	}
+	if op.left == 0 || room <= 0 {
+		return
+	}
+	op.writer.begin()
 	before := op.N
 	for op.left > 0 && room > 0 {
 		c := op.Chunks[op.next]
@@ -204,25 +262,12 @@ func (p *Pipe) take(op *WriteOp) {
 		room -= c.Len()
 		p.putIn(op.writer, c)
 	}
-	if op.N > before {
-		p.written += uint64(op.N - before)
-		p.wroteAt = time.Now()
-	}
-}
-
-// vacant reports that w's readers have taken everything: a whole write larger
-// than the capacity enters then.
-func (p *Pipe) vacant(w *Writer) bool {
-	for _, r := range w.audience {
-		if r.queue.bytes > 0 {
-			return false
-		}
-	}
-	return p.shared.bytes == 0
+	p.written += uint64(op.N - before)
+	p.wroteAt = time.Now()
 }
 
 func (p *Pipe) putIn(w *Writer, c Chunk) {
-	if c.Len() < gatherBelow && !p.awaited(w) {
+	if c.Len() < gatherBelow && !p.awaited(c) {
 		p.gather(w, c)
 		return
 	}
@@ -243,8 +288,12 @@ func (p *Pipe) enqueue(w *Writer, c Chunk) {
 
 // awaited reports that a read waits for exactly these bytes: they need not be
 // copied since they will not stay.
-func (p *Pipe) awaited(w *Writer) bool {
-	return p.cfg.Mode != Fanout && p.reading.first != nil && p.shared.bytes == 0
+func (p *Pipe) awaited(c Chunk) bool {
+	if p.cfg.Mode == Fanout || p.reading.first == nil || p.shared.bytes > 0 {
+		return false
+	}
+	op := p.reading.first.op
+	return op.Min <= c.Len() && c.Len() <= op.Max
 }
 
 // gather copies c behind the short chunks before it.

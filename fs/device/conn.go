@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -34,6 +36,11 @@ const (
 // MaxPieces is how many chunks one Reply gathers.
 const MaxPieces = maxIov - 1
 
+const (
+	spinFor = 30 * time.Microsecond // about what waking an idle CPU costs
+	maxVain = 6                     // then one sleep in 64 is spun before
+)
+
 // ErrGone: the mount has been taken away, or the connection aborted.
 var ErrGone = errors.New("the file system was unmounted")
 
@@ -45,6 +52,8 @@ var ErrStopped = errors.New("stopped")
 type Conn struct {
 	fd   int
 	stop int // eventfd: readable once Stop was called
+
+	spinning atomic.Bool // an Inbox spins
 }
 
 func newConn(fd int) (*Conn, error) {
@@ -76,6 +85,8 @@ type Inbox struct {
 	segs  [segments]*pipe.Buffer
 	iov   [1 + segments]unix.Iovec
 	size  int // of the request in hand
+	vain  int // spins without success, up to maxVain
+	rest  int // sleeps to come without a spin before
 }
 
 // Inbox returns a new reader of requests whose buffers come from pool.
@@ -120,10 +131,13 @@ func (in *Inbox) Next() error {
 		}
 	}
 	for {
-		n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(in.conn.fd), uintptr(unsafe.Pointer(&in.iov[0])), uintptr(len(in.iov)))
+		n, errno := in.read()
+		if errno == unix.EAGAIN {
+			n, errno = in.spin()
+		}
 		switch errno {
 		case 0:
-			in.size = int(n)
+			in.size = n
 			return nil
 		case unix.EAGAIN:
 			if err := in.wait(); err != nil {
@@ -136,6 +150,37 @@ func (in *Inbox) Next() error {
 			return os.NewSyscallError("read /dev/fuse", errno)
 		}
 	}
+}
+
+func (in *Inbox) read() (int, unix.Errno) {
+	n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(in.conn.fd), uintptr(unsafe.Pointer(&in.iov[0])), uintptr(len(in.iov)))
+	return int(n), errno
+}
+
+// spin tries again for a moment before the caller sleeps: waking an idle CPU
+// costs more than the whole of a small request. It gives the CPU to anybody who
+// wants it in between, only one inbox does it at a time, and one that has spun in
+// vain a few times first sleeps, longer each time it fails again.
+func (in *Inbox) spin() (int, unix.Errno) {
+	c := in.conn
+	if in.rest > 0 {
+		in.rest--
+		return 0, unix.EAGAIN
+	}
+	if !c.spinning.CompareAndSwap(false, true) {
+		return 0, unix.EAGAIN
+	}
+	defer c.spinning.Store(false)
+	for end := time.Now().Add(spinFor); time.Now().Before(end); {
+		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		if n, errno := in.read(); errno != unix.EAGAIN {
+			in.vain = 0
+			return n, errno
+		}
+	}
+	in.vain = min(in.vain+1, maxVain)
+	in.rest = 1<<in.vain - 1
+	return 0, unix.EAGAIN
 }
 
 func (in *Inbox) wait() error {

@@ -1,0 +1,172 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zpipesfs/zpipesfs/broker"
+	"github.com/zpipesfs/zpipesfs/broker/pipe"
+)
+
+// HandleBroker makes the server answer for a broker: "info", and "create",
+// "remove" and "list" with the permissions that the caller would have in the
+// mount. Of info it takes Version, Endpoints, MountPoints and AllowOther.
+func HandleBroker(s *Server, b *broker.Broker, info Info) {
+	h := &brokerHandler{b}
+	info.Name, info.PID, info.UID, info.Started, info.Capacity = s.name, os.Getpid(), os.Geteuid(), time.Now(), b.Capacity()
+	Handle(s, "info", func(context.Context, Peer, struct{}) (Info, error) {
+		now, u := info, b.Usage()
+		now.Uptime, now.Names, now.Buffered = time.Since(info.Started), u.Names, u.Buffered
+		return now, nil
+	})
+	Handle(s, "create", h.create)
+	Handle(s, "remove", h.remove)
+	Handle(s, "list", h.list)
+}
+
+type brokerHandler struct{ broker *broker.Broker }
+
+// Permissions on a directory.
+const (
+	search = 1
+	change = 3 // of what is in it
+	look   = 5
+)
+
+func (h *brokerHandler) create(_ context.Context, p Peer, r CreateRequest) (struct{}, error) {
+	var done struct{}
+	mode := pipe.Fifo
+	if r.Mode != "" {
+		var err error
+		if mode, err = pipe.ParseMode(r.Mode); err != nil {
+			return done, err
+		}
+	}
+	if r.Perm > 0o7777 {
+		return done, fmt.Errorf("%w: permissions %#o", ErrRequest, r.Perm)
+	}
+	dir, name, err := h.parent(p, string(r.Path), r.Parents)
+	if err != nil {
+		return done, err
+	}
+	if !p.may(h.broker.Attr(dir).Owner, change) {
+		return done, fs.ErrPermission
+	}
+	_, err = h.broker.Mkpipe(dir, name, broker.Owner{Perm: r.Perm, UID: p.UID, GID: p.GID}, mode)
+	return done, err
+}
+
+func (h *brokerHandler) remove(_ context.Context, p Peer, r RemoveRequest) (struct{}, error) {
+	var done struct{}
+	dir, name, err := h.parent(p, string(r.Path), false)
+	if err != nil {
+		return done, err
+	}
+	n, err := h.broker.Lookup(dir, name)
+	if err != nil {
+		return done, err
+	}
+	d, owner := h.broker.Attr(dir).Owner, h.broker.Attr(n).Owner
+	sticky := d.Perm&0o1000 != 0 && p.UID != 0 && p.UID != d.UID && p.UID != owner.UID
+	if sticky || !p.may(d, change) {
+		return done, fs.ErrPermission
+	}
+	if r.Dir && n.Kind() == broker.Dir {
+		return done, h.broker.RemoveDir(dir, name)
+	}
+	return done, h.broker.Remove(dir, name)
+}
+
+// parent finds the directory that a path's last component is in, or makes it and
+// those above it.
+func (h *brokerHandler) parent(p Peer, path string, create bool) (*broker.Node, string, error) {
+	if err := broker.CheckName(path); err != nil {
+		return nil, "", err
+	}
+	dir := h.broker.Root()
+	parts := strings.Split(path, "/")
+	for _, part := range parts[:len(parts)-1] {
+		owner := h.broker.Attr(dir).Owner
+		if !p.may(owner, search) {
+			return nil, "", fs.ErrPermission
+		}
+		next, err := h.broker.Lookup(dir, part)
+		if errors.Is(err, fs.ErrNotExist) && create {
+			next, err = h.mkdir(p, dir, part)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		if next.Kind() != broker.Dir {
+			return nil, "", broker.ErrNotDir
+		}
+		dir = next
+	}
+	if !p.may(h.broker.Attr(dir).Owner, search) {
+		return nil, "", fs.ErrPermission
+	}
+	return dir, parts[len(parts)-1], nil
+}
+
+// mkdir is content with a directory that somebody else has made meanwhile.
+func (h *brokerHandler) mkdir(p Peer, dir *broker.Node, name string) (*broker.Node, error) {
+	if !p.may(h.broker.Attr(dir).Owner, change) {
+		return nil, fs.ErrPermission
+	}
+	n, err := h.broker.Mkdir(dir, name, broker.Owner{Perm: 0o755, UID: p.UID, GID: p.GID})
+	if errors.Is(err, fs.ErrExist) {
+		return h.broker.Lookup(dir, name)
+	}
+	return n, err
+}
+
+func (h *brokerHandler) list(ctx context.Context, p Peer, r ListRequest) ([]Pipe, error) {
+	l := lister{h.broker, p, string(r.Prefix), []Pipe{}}
+	l.walk(ctx, h.broker.Root(), "")
+	slices.SortFunc(l.pipes, func(a, b Pipe) int { return cmp.Compare(a.Path, b.Path) })
+	return l.pipes, ctx.Err()
+}
+
+// lister collects the pipes that a peer can see.
+type lister struct {
+	broker *broker.Broker
+	peer   Peer
+	prefix string
+	pipes  []Pipe
+}
+
+func (l *lister) walk(ctx context.Context, dir *broker.Node, path string) {
+	if ctx.Err() != nil || !l.peer.may(l.broker.Attr(dir).Owner, look) {
+		return
+	}
+	for _, e := range l.broker.List(dir) {
+		name := path + e.Name
+		switch {
+		case e.Node.Kind() == broker.Dir:
+			if name += "/"; strings.HasPrefix(name, l.prefix) || strings.HasPrefix(l.prefix, name) {
+				l.walk(ctx, e.Node, name)
+			}
+		case strings.HasPrefix(name, l.prefix):
+			l.add(name, l.broker.Attr(e.Node))
+		}
+	}
+}
+
+func (l *lister) add(path string, a broker.Attr) {
+	l.pipes = append(l.pipes, Pipe{
+		Path: Path(path), Mode: a.Mode.String(), Perm: a.Perm, UID: a.UID, GID: a.GID,
+		Readers: a.Stat.Readers, Writers: a.Stat.Writers,
+		Buffered: a.Stat.Buffered, Written: a.Bytes, Changed: a.Mtime,
+	})
+}

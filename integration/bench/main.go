@@ -1,0 +1,36 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+// Command bench measures the mount against the kernel's own FIFO and the ZPIPES
+// service against plain round trips: in one run, in turns, with medians. It
+// prints ratios and judges nothing.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "actor" {
+		exit(act(os.Args[2:]))
+	}
+	var cfg config
+	flag.StringVar(&cfg.zpipes, "zpipes", "bin/zpipes", "the binary to measure")
+	flag.StringVar(&cfg.dir, "dir", "", "a mounted directory to measure instead of mounting one")
+	flag.IntVar(&cfg.pid, "pid", 0, "with -dir: the process that serves it")
+	flag.IntVar(&cfg.rounds, "rounds", 5, "turns of which the median is taken")
+	flag.StringVar(&cfg.only, "only", "", "run only the benchmarks whose name contains this")
+	flag.Parse()
+	exit(cfg.run())
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}

@@ -1,0 +1,199 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type config struct {
+	zpipes string
+	dir    string
+	pid    int // of the daemon
+	rounds int
+	only   string
+}
+
+func (c *config) run() (err error) {
+	tmp, err := os.MkdirTemp("", "zpipes-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	fifos := filepath.Join(tmp, "fifo")
+	if err := os.Mkdir(fifos, 0o755); err != nil {
+		return err
+	}
+	if c.dir == "" {
+		stop, err := c.mount(filepath.Join(tmp, "mount"))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	fmt.Printf("%-28s %14s %14s %8s   (medians of %d turns)\n", "", "kernel FIFO", "mount", "ratio", c.rounds)
+	for _, b := range benchmarks {
+		if !strings.Contains(b.name, c.only) {
+			continue
+		}
+		if err := c.compare(b, fifos, c.dir); err != nil {
+			return fmt.Errorf("%s: %w", b.name, err)
+		}
+	}
+	if !strings.Contains("memory", c.only) {
+		return nil
+	}
+	return c.memory()
+}
+
+// mount starts the binary on dir; stop takes it down.
+func (c *config) mount(dir string) (stop func() error, err error) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(c.zpipes, "mount", "--name", fmt.Sprintf("bench-%d", os.Getpid()), dir)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	stop = func() error {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		return cmd.Wait()
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		var st syscall.Statfs_t
+		const fuseMagic = 0x65735546
+		if syscall.Statfs(dir, &st) == nil && st.Type == fuseMagic {
+			c.dir, c.pid = dir, cmd.Process.Pid
+			return stop, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, errors.Join(errors.New("the mount does not answer"), stop())
+		}
+	}
+}
+
+// benchmark measures one thing in a directory of pipes.
+type benchmark struct {
+	name string
+	unit string
+	less bool // is better
+	run  func(dir string) ([]float64, error)
+}
+
+// compare runs b in turns and prints the medians.
+func (c *config) compare(b benchmark, fifos, mount string) error {
+	var values [2][][]float64
+	for range c.rounds {
+		for i, dir := range []string{fifos, mount} {
+			v, err := b.run(dir)
+			if err != nil {
+				return fmt.Errorf("in %s: %w", dir, err)
+			}
+			values[i] = append(values[i], v)
+		}
+	}
+	units := strings.Split(b.unit, ",")
+	for k, unit := range units {
+		f, m := median(values[0], k), median(values[1], k)
+		fmt.Printf("%-28s %14s %14s %8.3f\n", b.name+" "+unit, show(f), show(m), m/f)
+	}
+	return nil
+}
+
+func median(rounds [][]float64, k int) float64 {
+	var v []float64
+	for _, r := range rounds {
+		v = append(v, r[k])
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func show(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) }
+
+var benchmarks = []benchmark{
+	throughput(1<<20, 2000),
+	throughput(128<<10, 12000),
+	throughput(64<<10, 16000),
+	throughput(4<<10, 30000),
+	{name: "ping-pong 1 B", unit: "p50 us,p99 us", run: pingPong},
+	{name: "open+close", unit: "per s", run: openCloseRate},
+}
+
+// pipes makes named pipes and removes them after f.
+func pipes(dir string, names []string, f func(paths []string) error) (err error) {
+	var paths []string
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.Remove(path)) }()
+		paths = append(paths, path)
+	}
+	return f(paths)
+}
+
+func throughput(size, count int) benchmark {
+	name := fmt.Sprintf("throughput %d KiB", size>>10)
+	return benchmark{name: name, unit: "MB/s", run: func(dir string) (v []float64, err error) {
+		err = pipes(dir, []string{"p"}, func(p []string) error {
+			r, err := pair([]string{"sink", p[0], strconv.Itoa(size)}, []string{"source", p[0], strconv.Itoa(size), strconv.Itoa(count)})
+			if err == nil && r.Bytes != int64(size)*int64(count) {
+				err = fmt.Errorf("%d bytes came, want %d", r.Bytes, size*count)
+			}
+			v = []float64{float64(r.Bytes) / 1e6 / r.Elapsed.Seconds()}
+			return err
+		})
+		return v, err
+	}}
+}
+
+// pair runs two actors and returns the first one's result.
+func pair(measured, other []string) (result, error) {
+	a, err := start(measured...)
+	if err != nil {
+		return result{}, err
+	}
+	b, err := start(other...)
+	if err != nil {
+		return result{}, err
+	}
+	_, errB := b.wait()
+	r, errA := a.wait()
+	return r, errors.Join(errA, errB)
+}
+
+func pingPong(dir string) (v []float64, err error) {
+	err = pipes(dir, []string{"there", "back"}, func(p []string) error {
+		r, err := pair([]string{"ping", p[0], p[1], "10000"}, []string{"pong", p[0], p[1]})
+		v = []float64{float64(r.P50.Nanoseconds()) / 1e3, float64(r.P99.Nanoseconds()) / 1e3}
+		return err
+	})
+	return v, err
+}
+
+func openCloseRate(dir string) (v []float64, err error) {
+	err = pipes(dir, []string{"p"}, func(p []string) error {
+		a, err := start("openclose", p[0], "5000")
+		if err != nil {
+			return err
+		}
+		r, err := a.wait()
+		v = []float64{float64(r.Count) / r.Elapsed.Seconds()}
+		return err
+	})
+	return v, err
+}
