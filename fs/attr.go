@@ -58,13 +58,16 @@ func (s *names) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut
 	return fuse.OK
 }
 
-// SetAttr serves chmod(2), chown(2), utimensat(2) and truncate(2).
+// SetAttr serves chmod(2), chown(2), utimensat(2) and truncate(2). To cut a pipe
+// to nothing changes nothing: it is the second half of an open with O_TRUNC, and
+// what programs do that take the pipe for the regular file it claims to be
+// (sort -o).
 func (s *names) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := s.m.nodes.get(in.NodeId)
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	if in.Valid&fuse.FATTR_SIZE != 0 && !truncating(n, in) {
+	if in.Valid&fuse.FATTR_SIZE != 0 && in.Size != 0 {
 		return fuse.EINVAL // as truncate(2) on a FIFO
 	}
 	s.b.SetAttr(n.of, change(in))
@@ -73,13 +76,6 @@ func (s *names) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut
 		out.Size = inodeSize
 	}
 	return fuse.OK
-}
-
-// truncating reports that the request is the second half of an open with
-// O_TRUNC, which means nothing to a pipe: the node has a writer, as it would not
-// by truncate(2), and the request names no file, as it would by ftruncate(2).
-func truncating(n *node, in *fuse.SetAttrIn) bool {
-	return in.Size == 0 && in.Valid&fuse.FATTR_FH == 0 && n.writers.Load() > 0
 }
 
 func change(in *fuse.SetAttrIn) broker.Change {

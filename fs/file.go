@@ -33,9 +33,6 @@ func (f *file) close() {
 	case f.writer != nil:
 		f.writer.Close()
 	}
-	if f.writer != nil {
-		f.node.writers.Add(-1)
-	}
 }
 
 // fileTable gives open files their numbers (fh). The kernel uses one only

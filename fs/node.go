@@ -6,7 +6,6 @@ package fs
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -20,9 +19,7 @@ import (
 type node struct {
 	id      uint64
 	of      *broker.Node
-	fifo    bool         // the answer to mkfifo(2), which must see a FIFO; nothing else uses it
-	writers atomic.Int32 // files open for writing through this node
-
+	fifo    bool   // the answer to mkfifo(2), which must see a FIFO; nothing else uses it
 	lookups uint64 // guarded by nodeTable.mu: how often the kernel was told of it
 }
 

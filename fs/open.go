@@ -72,9 +72,6 @@ func (c *openCall) done(op *pipe.OpenOp) {
 		return
 	}
 	f := &file{node: node, reader: r, writer: w}
-	if w != nil {
-		node.writers.Add(1)
-	}
 	out := fuse.OpenOut{Fh: m.files.add(f), OpenFlags: openFlags}
 	if !m.sent(m.conn.Reply(unique, unsafe.Slice((*byte)(unsafe.Pointer(&out)), unsafe.Sizeof(out)), nil), unique) {
 		if f := m.files.remove(out.Fh); f != nil {

@@ -29,6 +29,8 @@ const (
 	DirSize  = 32 << 10 // bytes of one READDIR answer
 
 	headSize = int(unsafe.Sizeof(fuse.WriteIn{})) // a WRITE's head; its bytes begin on a segment's first page
+	viewSize = 128
+	opWrite  = 16 // FUSE_WRITE
 	segments = MaxWrite / pipe.SegmentSize
 	maxIov   = 1 + 2*segments
 )
@@ -81,7 +83,7 @@ type Inbox struct {
 	conn  *Conn
 	epoll int
 	pool  *pipe.Pool
-	head  [headSize]byte
+	head  [viewSize]byte // the request's first headSize bytes; of one other than WRITE, more
 	segs  [segments]*pipe.Buffer
 	iov   [1 + segments]unix.Iovec
 	size  int // of the request in hand
@@ -138,6 +140,9 @@ func (in *Inbox) Next() error {
 		switch errno {
 		case 0:
 			in.size = n
+			if n > headSize && in.Header().Opcode != opWrite {
+				copy(in.head[headSize:], in.segs[0].Bytes()[:n-headSize])
+			}
 			return nil
 		case unix.EAGAIN:
 			if err := in.wait(); err != nil {
@@ -202,7 +207,7 @@ func (in *Inbox) wait() error {
 func (in *Inbox) Header() *fuse.InHeader { return (*fuse.InHeader)(unsafe.Pointer(&in.head[0])) }
 
 // Head is the start of the request, as a type that holds it: a fuse.ReadIn and
-// the like, of at most a WriteIn's size.
+// the like, of at most viewSize bytes, a WRITE's of a WriteIn's.
 func (in *Inbox) Head() unsafe.Pointer { return unsafe.Pointer(&in.head[0]) }
 
 // Raw is the request in two pieces, as go-fuse's ProtocolServer takes it. It
@@ -211,7 +216,7 @@ func (in *Inbox) Raw() [2][]byte {
 	if in.size <= headSize {
 		return [2][]byte{in.head[:in.size]}
 	}
-	return [2][]byte{in.head[:], in.segs[0].Bytes()[:min(in.size-headSize, pipe.SegmentSize)]}
+	return [2][]byte{in.head[:headSize], in.segs[0].Bytes()[:min(in.size-headSize, pipe.SegmentSize)]}
 }
 
 // TakeChunks appends a WRITE's bytes to dst as chunks, which the caller owns;
