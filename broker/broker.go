@@ -45,6 +45,7 @@ func New(cfg Config) *Broker {
 	if cfg.Capacity == 0 {
 		cfg.Capacity = pipe.DefaultCapacity
 	}
+	cfg.Capacity = max(cfg.Capacity, pipe.Buf)
 	if cfg.Owner.Perm == 0 {
 		cfg.Owner.Perm = 0o755
 	}
@@ -129,6 +130,7 @@ func (b *Broker) pin(n *Node) (*pipe.Pipe, error) {
 		if _, spent := n.pipe.Busy(); !spent {
 			return n.pipe, nil
 		}
+		n.retire()
 	}
 	n.pipe = b.newPipe(n)
 	return n.pipe, nil
@@ -158,23 +160,26 @@ func (b *Broker) newPipe(n *Node) *pipe.Pipe {
 func (b *Broker) idle(n *Node, p *pipe.Pipe) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if open, spent := p.Busy(); !open && (spent || n.pipe != p || n.parent == nil) {
+	if open, spent := p.Busy(); !open && spent {
 		b.forget(n, p)
 	}
 	b.tidy(n)
 }
 
-// forget drops a pipe that nobody can reach any more, keeping its times.
+// forget drops a pipe that has no ends and that nobody can reach any more.
 func (b *Broker) forget(n *Node, p *pipe.Pipe) {
-	n.absorb(p.Stat())
 	delete(b.pipes, p)
 	if n.pipe == p {
-		n.pipe = nil
+		n.retire()
 	}
 }
 
-// tidy removes a name that a client's open made, once nothing holds it.
+// tidy removes a name that a client's open made, and the pipe of a name that is
+// gone, once nothing holds it.
 func (b *Broker) tidy(n *Node) {
+	if n.parent == nil && n.pipe != nil && !n.busy() {
+		b.forget(n, n.pipe)
+	}
 	for n.transient && n.parent != nil && !n.busy() && len(n.children) == 0 {
 		parent := n.parent
 		b.unlink(n)

@@ -19,11 +19,16 @@ func CheckName(s string) error {
 		return ErrTooLong
 	}
 	for part := range strings.SplitSeq(s, "/") {
-		if part == "" || part == "." || part == ".." || strings.IndexByte(part, 0) >= 0 {
+		if !component(part) {
 			return ErrName
 		}
 	}
 	return nil
+}
+
+// component reports that s can be a name in a directory.
+func component(s string) bool {
+	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "/\x00")
 }
 
 // Lookup finds a name in a directory. Error: fs.ErrNotExist.
@@ -37,7 +42,7 @@ func (b *Broker) Lookup(dir *Node, name string) (*Node, error) {
 }
 
 // Mkdir makes a directory. Errors: fs.ErrExist, fs.ErrNotExist if dir has been
-// removed, ErrTooLong.
+// removed, ErrNotDir, ErrName, ErrTooLong.
 func (b *Broker) Mkdir(dir *Node, name string, o Owner) (*Node, error) {
 	return b.make(dir, name, Dir, o, pipe.Fifo)
 }
@@ -69,6 +74,8 @@ func (b *Broker) free(dir *Node, name string) error {
 		return fs.ErrNotExist
 	case dir.children[name] != nil:
 		return fs.ErrExist
+	case !component(name):
+		return ErrName
 	case len(path.Join(dir.path(), name)) > MaxPath:
 		return ErrTooLong
 	}
@@ -132,6 +139,7 @@ func (b *Broker) Remove(dir *Node, name string) error {
 		return ErrIsDir
 	}
 	b.unlink(n)
+	b.tidy(dir)
 	return nil
 }
 
@@ -150,6 +158,7 @@ func (b *Broker) RemoveDir(dir *Node, name string) error {
 		return ErrNotEmpty
 	}
 	b.unlink(n)
+	b.tidy(dir)
 	return nil
 }
 
@@ -158,7 +167,7 @@ func (b *Broker) RemoveDir(dir *Node, name string) error {
 // open, or a directory that holds one, stays: its name is how hosts meet.
 //
 // Errors: fs.ErrNotExist, fs.ErrExist, ErrOpen, ErrNotDir, ErrIsDir,
-// ErrNotEmpty, ErrLoop, ErrTooLong.
+// ErrNotEmpty, ErrLoop, ErrName, ErrTooLong.
 func (b *Broker) Rename(dir *Node, name string, toDir *Node, toName string, keep bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -166,12 +175,16 @@ func (b *Broker) Rename(dir *Node, name string, toDir *Node, toName string, keep
 	switch {
 	case n == nil || toDir.parent == nil && toDir != b.root:
 		return fs.ErrNotExist
+	case toDir.kind != Dir:
+		return ErrNotDir
 	case old != nil && keep:
 		return fs.ErrExist
 	case old == n:
 		return nil
 	case n.holds(toDir):
 		return ErrLoop
+	case !component(toName):
+		return ErrName
 	case n.anyBusy() || old != nil && old.busy():
 		return ErrOpen
 	case len(path.Join(toDir.path(), toName))-len(n.name)+n.depth() > MaxPath:
@@ -188,13 +201,14 @@ func (b *Broker) Rename(dir *Node, name string, toDir *Node, toName string, keep
 		}
 		b.unlink(old)
 	}
-	b.gone(n)
+	b.allGone(n)
 	delete(dir.children, name)
 	dir.mtime = time.Now()
+	dir.ctime = dir.mtime
 	b.link(n, toDir, toName)
 	n.ctime = time.Now()
 	b.keep(n)
-	b.changed(n)
+	b.allChanged(n)
 	return nil
 }
 

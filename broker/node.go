@@ -67,7 +67,10 @@ func (n *Node) busy() bool {
 	return open
 }
 
-func (n *Node) absorb(s pipe.Stat) {
+// retire makes n ready for a new pipe, keeping the old one's count and times.
+func (n *Node) retire() {
+	s := n.pipe.Stat()
+	n.pipe = nil
 	n.bytes += s.Written
 	n.mtime = later(n.mtime, s.WroteAt)
 	n.atime = later(n.atime, s.ReadAt)
@@ -126,10 +129,10 @@ func (b *Broker) Attr(n *Node) Attr {
 
 func (b *Broker) attr(n *Node) Attr {
 	a := Attr{Owner: n.owner, ID: n.ID, Kind: n.kind, Links: 1, Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime, Mode: n.mode, Bytes: n.bytes}
-	if n.parent == nil && n != b.root {
+	switch {
+	case n.parent == nil && n != b.root:
 		a.Links = 0
-	}
-	if n.kind == Dir {
+	case n.kind == Dir:
 		a.Links++
 		for _, c := range n.children {
 			if c.kind == Dir {

@@ -26,3 +26,18 @@ func (b *Broker) gone(n *Node) {
 		b.cfg.Peers.Gone(n.path())
 	}
 }
+
+// allChanged and allGone tell of a directory that moves, with all it holds.
+func (b *Broker) allChanged(n *Node) {
+	b.changed(n)
+	for _, c := range n.children {
+		b.allChanged(c)
+	}
+}
+
+func (b *Broker) allGone(n *Node) {
+	for _, c := range n.children {
+		b.allGone(c)
+	}
+	b.gone(n)
+}

@@ -20,6 +20,7 @@ type call struct {
 	unique uint64
 	pid    uint32 // the thread that asks; 0: in another pid namespace
 	next   *call  // in callTable
+	held   bool   // an interrupt looks at it: it must not be reused
 	op     interface {
 		withdraw() bool // takes the operation back if it waits
 		interrupted()   // answers a request that was taken back
@@ -28,9 +29,12 @@ type call struct {
 
 // callTable has the calls that may be interrupted, by their unique number.
 type callTable struct {
-	mu      sync.Mutex // guards the buckets and the calls' next
+	mu      sync.Mutex // guards the buckets, and the calls' next and held; not held while an operation is withdrawn, which may complete others
 	buckets [256]*call
+	let     sync.Cond // a call is no longer held
 }
+
+func (t *callTable) init() { t.let.L = &t.mu }
 
 // The kernel counts unique numbers up in steps of two.
 func bucket(unique uint64) int { return int(unique>>1) & 255 }
@@ -45,6 +49,9 @@ func (t *callTable) add(c *call) {
 // remove takes c out; it returns once no interrupt looks at c any more.
 func (t *callTable) remove(c *call) {
 	t.mu.Lock()
+	for c.held {
+		t.let.Wait()
+	}
 	t.unlink(c)
 	t.mu.Unlock()
 }
@@ -59,31 +66,47 @@ func (t *callTable) unlink(c *call) {
 }
 
 // withdraw takes back the waiting call with that number and returns it; nil if
-// there is none.
+// there is none. Two that withdraw at once cannot wait for each other: what one
+// has completed the other finds not waiting, and then completes nothing itself.
 func (t *callTable) withdraw(unique uint64) *call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c := t.buckets[bucket(unique)]; c != nil; c = c.next {
-		if c.unique == unique && c.op.withdraw() {
-			t.unlink(c)
-			return c
+		if c.unique == unique && !c.held {
+			return t.takeBack(c)
 		}
 	}
 	return nil
 }
 
+// takeBack is called with the lock held and gives it up in between.
+func (t *callTable) takeBack(c *call) *call {
+	c.held = true
+	t.mu.Unlock()
+	waited := c.op.withdraw()
+	t.mu.Lock()
+	c.held = false
+	t.let.Broadcast()
+	if !waited {
+		return nil
+	}
+	t.unlink(c)
+	return c
+}
+
 // withdrawAll takes back every call that waits: nobody is left to answer.
 func (t *callTable) withdrawAll() (all []*call) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i := range t.buckets {
-		for c := t.buckets[i]; c != nil; {
-			next := c.next
-			if c.op.withdraw() {
-				t.unlink(c)
-				all = append(all, c)
-			}
-			c = next
+	var waiting []uint64
+	for _, c := range t.buckets {
+		for ; c != nil; c = c.next {
+			waiting = append(waiting, c.unique)
+		}
+	}
+	t.mu.Unlock()
+	for _, unique := range waiting {
+		if c := t.withdraw(unique); c != nil {
+			all = append(all, c)
 		}
 	}
 	return all

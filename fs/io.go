@@ -38,6 +38,9 @@ func (m *Mount) read(in *device.Inbox) {
 	case f == nil || f.reader == nil:
 		m.answer(req.Unique, syscall.EBADF)
 		return
+	case req.Size == 0:
+		m.answer(req.Unique, 0)
+		return
 	case req.ReadFlags&fuse.READ_LOCKOWNER == 0:
 		// From the page cache: sendfile or splice. Refused, programs read(2).
 		m.answer(req.Unique, syscall.EINVAL)

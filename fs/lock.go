@@ -38,7 +38,7 @@ func (l lock) conflicts(o lock) bool {
 
 // lockTable has the locks of all pipes and the calls that wait for one.
 type lockTable struct {
-	mu      sync.Mutex // guards below, and file.owners; taken after callTable.mu
+	mu      sync.Mutex // guards below, and file.owners
 	held    map[*broker.Node][]lock
 	waiting []*lockCall // in the order they came
 }

@@ -60,6 +60,7 @@ func New(dir string, cfg Config) (*Mount, error) {
 	}
 	m := &Mount{cfg: cfg, log: cfg.Log.With("mount", dir), dir: dir, done: make(chan struct{})}
 	m.nodes.init(cfg.Broker.Root())
+	m.calls.init()
 	m.reads.New = func() any { return newReadCall(m) }
 	m.writes.New = func() any { return newWriteCall(m) }
 	m.opens.New = func() any { return newOpenCall(m) }

@@ -31,7 +31,8 @@ type OpenOp struct {
 }
 
 // Cancel withdraws a waiting op and closes its end. It returns false if op is not
-// waiting: it has not been started, or Done has run or will.
+// waiting: it has not been started, or Done has run or will. The close may complete
+// other operations: the caller must hold no lock that their Done takes.
 func (op *OpenOp) Cancel() bool {
 	p := op.at.Load()
 	return p != nil && p.CancelOpen(op)

@@ -64,7 +64,7 @@ func (r *Reader) Cancel(op *ReadOp) bool {
 	waits := op.parked
 	if waits {
 		p.unparkRead(op)
-		p.pump(&done) // there may be less room than it made
+		p.pump(&done) // there may be less room than it made; nothing completes
 	}
 	p.mu.Unlock()
 	done.run()

@@ -23,7 +23,7 @@ const (
 // watch is an end's wish to be told of a change, once.
 type watch struct {
 	notify func() // nil: not armed
-	full   bool   // a writer's: it had no room when last looked at
+	full   bool   // a writer's: it had no room when last looked at while armed
 }
 
 // Ready returns r's state. If notify is not nil it runs once, with no lock held,
@@ -51,13 +51,13 @@ func (w *Writer) Ready(notify func()) Ready {
 	p := w.pipe
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var s Ready
+	if p.hasRoom(w) {
+		s |= Writable
+	}
 	if !w.closed {
 		p.arm(&w.watch, notify)
-	}
-	var s Ready
-	w.watch.full = !p.hasRoom(w)
-	if !w.watch.full {
-		s |= Writable
+		w.watch.full = s == 0
 	}
 	if p.shut || len(p.readers) == 0 || w.deserted() {
 		s |= Broken
@@ -66,7 +66,11 @@ func (w *Writer) Ready(notify func()) Ready {
 }
 
 // hasRoom reports that a write of Buf bytes would not have to wait for room.
+// The bytes in the pipe take up room whether or not a reader is there.
 func (p *Pipe) hasRoom(w *Writer) bool {
+	if p.cfg.Mode != Fanout {
+		return !p.shared.claimed && p.fits(&p.shared, Buf)
+	}
 	for _, r := range w.listeners() {
 		if r.from.claimed || !p.fits(r.from, Buf) {
 			return false

@@ -46,6 +46,9 @@ func (w *Writer) Start(op *WriteOp) {
 	p.mu.Lock()
 	op.parked = true
 	p.writing.push(&op.node, op)
+	if err := w.broken(); err != nil {
+		p.finishWrite(op, err, &done) // not behind those that wait
+	}
 	p.pump(&done)
 	if op.parked && op.NonBlock {
 		err := ErrAgain
@@ -59,7 +62,8 @@ func (w *Writer) Start(op *WriteOp) {
 }
 
 // Cancel withdraws a waiting op; op.N bytes of it stay in the pipe. It returns
-// false if op is not waiting: Done has run or will.
+// false if op is not waiting: Done has run or will. Writes that waited behind op
+// may complete meanwhile: the caller must hold no lock that their Done takes.
 func (w *Writer) Cancel(op *WriteOp) bool {
 	p := w.pipe
 	var done completions
@@ -143,8 +147,10 @@ func (p *Pipe) claim(op *WriteOp) {
 
 func (p *Pipe) unclaim() {
 	p.shared.claimed = false
-	for _, r := range p.readers {
-		r.queue.claimed = false
+	if p.cfg.Mode == Fanout {
+		for _, r := range p.readers {
+			r.queue.claimed = false
+		}
 	}
 }
 

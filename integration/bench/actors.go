@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -81,7 +82,9 @@ func (a *actor) wait() (r result, err error) {
 
 // act is the actor's side.
 func act(args []string) error {
-	runtime.LockOSThread()
+	if !strings.HasPrefix(args[0], "z") {
+		runtime.LockOSThread()
+	}
 	number := func(i int) int {
 		n, err := strconv.Atoi(args[i])
 		if err != nil {
@@ -100,6 +103,14 @@ func act(args []string) error {
 		r, err = ping(args[1], args[2], number(3))
 	case "pong":
 		r, err = pong(args[1], args[2])
+	case "zsource":
+		r, err = clientSource(args[1], args[2], number(3), number(4), number(5))
+	case "zsink":
+		r, err = clientSink(args[1], args[2], number(3), number(4))
+	case "zping":
+		r, err = clientPing(args[1], number(2), number(3))
+	case "zpong":
+		r, err = clientPong(args[1], number(2))
 	case "hold":
 		r, err = hold(args[1], number(2))
 	case "openclose":

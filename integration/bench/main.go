@@ -18,8 +18,9 @@ func main() {
 		exit(act(os.Args[2:]))
 	}
 	var cfg config
-	flag.StringVar(&cfg.zpipes, "zpipes", "bin/zpipes", "the binary to measure")
+	flag.StringVar(&cfg.binary, "zpipes", "bin/zpipes", "the binary to measure")
 	flag.StringVar(&cfg.dir, "dir", "", "a mounted directory to measure instead of mounting one")
+	flag.StringVar(&cfg.endpoint, "endpoint", "", "with -dir: where its broker serves ZPIPES")
 	flag.IntVar(&cfg.pid, "pid", 0, "with -dir: the process that serves it")
 	flag.IntVar(&cfg.rounds, "rounds", 5, "turns of which the median is taken")
 	flag.StringVar(&cfg.only, "only", "", "run only the benchmarks whose name contains this")

@@ -15,14 +15,17 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/zpipesfs/zpipesfs/broker/service"
 )
 
 type config struct {
-	zpipes string
-	dir    string
-	pid    int // of the daemon
-	rounds int
-	only   string
+	binary   string
+	endpoint string // of the broker that is measured
+	dir      string
+	pid      int // of the daemon
+	rounds   int
+	only     string
 }
 
 func (c *config) run() (err error) {
@@ -51,10 +54,15 @@ func (c *config) run() (err error) {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
 	}
-	if !strings.Contains("memory", c.only) {
-		return nil
+	if strings.Contains("zpipes", c.only) {
+		if err := c.zpipes(); err != nil {
+			return fmt.Errorf("zpipes: %w", err)
+		}
 	}
-	return c.memory()
+	if strings.Contains("memory", c.only) {
+		return c.memory()
+	}
+	return nil
 }
 
 // mount starts the binary on dir; stop takes it down.
@@ -62,7 +70,9 @@ func (c *config) mount(dir string) (stop func() error, err error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(c.zpipes, "mount", "--name", fmt.Sprintf("bench-%d", os.Getpid()), dir)
+	name := fmt.Sprintf("bench-%d", os.Getpid())
+	c.endpoint = service.DefaultEndpoint(name)
+	cmd := exec.Command(c.binary, "mount", "--name", name, dir)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		return nil, err
