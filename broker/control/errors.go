@@ -41,6 +41,7 @@ var codes = [...]struct {
 	{"not_empty", broker.ErrNotEmpty},
 	{"mode", pipe.ErrMode},
 	{"request", ErrRequest},
+	{"ending", ErrLost},
 }
 
 // wireError is an error as the socket carries it.

@@ -42,6 +42,9 @@ const (
 	search = 1
 	change = 3 // of what is in it
 	look   = 5
+
+	setgid = 0o2000
+	sticky = 0o1000
 )
 
 func (h *brokerHandler) create(_ context.Context, p Peer, r CreateRequest) (struct{}, error) {
@@ -60,10 +63,11 @@ func (h *brokerHandler) create(_ context.Context, p Peer, r CreateRequest) (stru
 	if err != nil {
 		return done, err
 	}
-	if !p.may(h.broker.Attr(dir).Owner, change) {
+	d := h.broker.Attr(dir).Owner
+	if !p.may(d, change) {
 		return done, fs.ErrPermission
 	}
-	_, err = h.broker.Mkpipe(dir, name, broker.Owner{Perm: r.Perm, UID: p.UID, GID: p.GID}, mode)
+	_, err = h.broker.Mkpipe(dir, name, broker.Owner{Perm: r.Perm, UID: p.UID, GID: groupIn(d, p)}, mode)
 	return done, err
 }
 
@@ -78,8 +82,8 @@ func (h *brokerHandler) remove(_ context.Context, p Peer, r RemoveRequest) (stru
 		return done, err
 	}
 	d, owner := h.broker.Attr(dir).Owner, h.broker.Attr(n).Owner
-	sticky := d.Perm&0o1000 != 0 && p.UID != 0 && p.UID != d.UID && p.UID != owner.UID
-	if sticky || !p.may(d, change) {
+	kept := d.Perm&sticky != 0 && p.UID != 0 && p.UID != d.UID && p.UID != owner.UID
+	if kept || !p.may(d, change) {
 		return done, fs.ErrPermission
 	}
 	if r.Dir && n.Kind() == broker.Dir {
@@ -121,14 +125,24 @@ func (h *brokerHandler) parent(p Peer, path string, create bool) (*broker.Node, 
 
 // mkdir is content with a directory that somebody else has made meanwhile.
 func (h *brokerHandler) mkdir(p Peer, dir *broker.Node, name string) (*broker.Node, error) {
-	if !p.may(h.broker.Attr(dir).Owner, change) {
+	d := h.broker.Attr(dir).Owner
+	if !p.may(d, change) {
 		return nil, fs.ErrPermission
 	}
-	n, err := h.broker.Mkdir(dir, name, broker.Owner{Perm: 0o755, UID: p.UID, GID: p.GID})
+	n, err := h.broker.Mkdir(dir, name, broker.Owner{Perm: 0o755 | d.Perm&setgid, UID: p.UID, GID: groupIn(d, p)})
 	if errors.Is(err, fs.ErrExist) {
 		return h.broker.Lookup(dir, name)
 	}
 	return n, err
+}
+
+// groupIn is the group of what a peer makes in a directory: the directory's own
+// if it is set-group-ID (inode(7)).
+func groupIn(dir broker.Owner, p Peer) uint32 {
+	if dir.Perm&setgid != 0 {
+		return dir.GID
+	}
+	return p.GID
 }
 
 func (h *brokerHandler) list(ctx context.Context, p Peer, r ListRequest) ([]Pipe, error) {

@@ -38,6 +38,9 @@ type Server struct {
 
 	http    *http.Server   // nil before Serve
 	serving sync.WaitGroup // http's Serve, and requests under way
+
+	mu     sync.Mutex // guards below
+	closed bool       // no more requests: serving is being waited for
 }
 
 // Listen takes a broker's name. Callers wait until Serve. The caller closes the
@@ -113,11 +116,24 @@ func (s *Server) Close() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.http.Close()
 	}
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	s.serving.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
+}
+
+// enter counts a request that is under way until serving.Done.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.serving.Add(1)
+	}
+	return !s.closed
 }
 
 type peerKey struct{}
@@ -126,7 +142,10 @@ type peerKey struct{}
 // allowed, as the mount does.
 func (s *Server) admit(others bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.serving.Add(1)
+		if !s.enter() {
+			answer(w, nil, ErrLost)
+			return
+		}
 		defer s.serving.Done()
 		peer := r.Context().Value(peerKey{}).(Peer)
 		if !others && peer.UID != 0 && peer.UID != uint32(os.Geteuid()) {
