@@ -28,9 +28,9 @@ type Config struct {
 	Log        *slog.Logger   // nil: none
 }
 
-// loops is how many goroutines read the device: while one copies a writer's bytes
+// Loops is how many goroutines read the device: while one copies a writer's bytes
 // in, another copies a reader's out. More only add wake-ups.
-const loops = 2
+const Loops = 2
 
 // Mount is a mounted directory.
 type Mount struct {
@@ -84,24 +84,25 @@ func New(dir string, cfg Config) (*Mount, error) {
 
 func (m *Mount) start() error {
 	var boxes []*device.Inbox
-	for range loops {
+	for range Loops {
 		in, err := m.conn.Inbox(m.cfg.Broker.Pool())
 		if err != nil {
-			for _, in := range boxes {
-				in.Close()
-			}
-			close(m.done)
-			return fmt.Errorf("mount %s: %w", m.dir, err)
+			return m.failed(boxes, err)
 		}
 		boxes = append(boxes, in)
 	}
-	ends := make(chan error, loops)
+	// The kernel's first request negotiates what go-fuse reads with every other.
+	if err := boxes[0].Next(); err != nil {
+		return m.failed(boxes, err)
+	}
+	m.other(boxes[0], make([]byte, 2*device.DirSize))
+	ends := make(chan error, Loops)
 	for _, in := range boxes {
 		m.running.Go(func() { ends <- m.serve(in) })
 	}
 	go func() { // ends with the loops; Close and Wait wait for it
 		m.running.Wait()
-		for range loops {
+		for range Loops {
 			if err := <-ends; !errors.Is(err, device.ErrGone) && !errors.Is(err, device.ErrStopped) {
 				m.err = err
 			}
@@ -113,6 +114,14 @@ func (m *Mount) start() error {
 		close(m.done)
 	}()
 	return nil
+}
+
+func (m *Mount) failed(boxes []*device.Inbox, err error) error {
+	for _, in := range boxes {
+		in.Close()
+	}
+	close(m.done)
+	return fmt.Errorf("mount %s: %w", m.dir, err)
 }
 
 // Dir returns the mount point.
@@ -132,9 +141,7 @@ func (m *Mount) Wait() error {
 func (m *Mount) Close() error {
 	var err error
 	m.closing.Do(func() {
-		if e := device.Unmount(m.dir); !errors.Is(e, device.ErrNotMounted) {
-			err = e
-		}
+		err = m.conn.Unmount()
 		m.conn.Stop()
 		<-m.done
 		err = errors.Join(err, m.conn.Close())

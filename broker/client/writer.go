@@ -362,6 +362,7 @@ func (w *writerRole) answer(m zpipes.Message) error {
 		w.taken += uint64(c.size)
 	case errors.Is(err, ErrTimeout) && c.timeout > 0:
 		w.expired = true
+	case w.link.closeOut: // failed by our own CLOSE, when CloseTimeout had passed
 	default:
 		w.err = err
 	}

@@ -107,11 +107,22 @@ func (d *door) bindTCP(endpoint, address string, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("look up what was bound: %w", err)
 	}
+	last = unmapped(last)
 	d.names = append(d.names, last)
 	if !onLoopback(address) {
 		d.log.Warn("ZPIPES is served beyond this host in plain text, to whoever can reach it", "endpoint", last)
 	}
 	return nil
+}
+
+// unmapped writes an IPv4 address plainly that libzmq names as IPv6
+// (::ffff:127.0.0.1): a client without IPv6 could not connect to that.
+func unmapped(endpoint string) string {
+	at, err := netip.ParseAddrPort(strings.TrimPrefix(endpoint, "tcp://"))
+	if err != nil {
+		return endpoint
+	}
+	return "tcp://" + netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
 }
 
 func onLoopback(address string) bool {

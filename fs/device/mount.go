@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,7 +53,14 @@ func Mount(dir string, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newConn(fd)
+	m, err := find(dir)
+	if err == nil && m == nil {
+		err = fmt.Errorf("%s: %w: it went away at once", dir, ErrNotMounted)
+	}
+	var c *Conn
+	if err == nil {
+		c, err = newConn(fd, m.dev)
+	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, errors.Join(err, Unmount(dir))
@@ -81,10 +90,23 @@ func vacant(dir string) error {
 	return nil
 }
 
-// dead reports that no process serves the mount any more.
+// answerTime is how long a mount may take to show that it is alive.
+const answerTime = 2 * time.Second
+
+// dead reports that no process serves the mount any more. One whose process is
+// stopped does not answer at all: the goroutine that asks then ends with it.
 func dead(dir string) bool {
-	var st unix.Stat_t
-	return errors.Is(unix.Stat(dir, &st), unix.ENOTCONN)
+	answer := make(chan bool, 1)
+	go func() {
+		var st unix.Stat_t
+		answer <- errors.Is(unix.Stat(dir, &st), unix.ENOTCONN)
+	}()
+	select {
+	case d := <-answer:
+		return d
+	case <-time.After(answerTime):
+		return false
+	}
 }
 
 func mountDirect(dir string, o Options) (int, error) {
@@ -173,9 +195,28 @@ func Unmount(dir string) error {
 	case m == nil || m.kind != Type:
 		return fmt.Errorf("%s: %w", dir, ErrNotMounted)
 	}
+	return m.unmount()
+}
+
+// Unmount takes this connection's mount away, wherever it is by now; none if
+// somebody else has done it.
+func (c *Conn) Unmount() error {
+	all, err := mounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.dev == c.dev && m.kind == Type {
+			return m.unmount()
+		}
+	}
+	return nil
+}
+
+func (m *mounted) unmount() error {
 	if os.Geteuid() == 0 {
 		if err := unix.Unmount(m.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return &os.PathError{Op: "umount", Path: dir, Err: err}
+			return &os.PathError{Op: "umount", Path: m.point, Err: err}
 		}
 		return nil
 	}
@@ -192,49 +233,57 @@ func Dead(dir string) bool {
 	return err == nil && m != nil && m.kind == Type && dead(dir)
 }
 
-type mounted struct{ point, kind, source string }
+type mounted struct{ dev, point, kind string }
 
 // find returns the topmost mount on dir, or nil. It asks /proc, not the file
-// system: a hung or dead mount must not hold us up.
+// system: a hung or dead mount must not hold us up. So a symbolic link in the
+// last place is looked at only if nothing is mounted there.
 func find(dir string) (*mounted, error) {
-	dir, err := absolute(dir)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
+	all, err := mounts()
+	if err != nil {
+		return nil, err
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if err != nil {
+		return nil, err
+	}
+	if m := topmost(all, filepath.Join(parent, filepath.Base(dir))); m != nil {
+		return m, nil
+	}
+	if target, err := filepath.EvalSymlinks(dir); err == nil {
+		return topmost(all, target), nil
+	}
+	return nil, nil
+}
+
+func topmost(all []mounted, point string) *mounted {
+	for i := range slices.Backward(all) {
+		if all[i].point == point {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// mounts reads /proc/self/mountinfo (proc_pid_mountinfo(5)).
+func mounts() (all []mounted, err error) {
 	info, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	var top *mounted
 	for line := range strings.Lines(string(info)) {
-		// proc_pid_mountinfo(5): id parent dev root point options [tags] - type source options
+		// id parent major:minor root point options [tags] - type source options
 		left, right, ok := strings.Cut(line, " - ")
 		l, r := strings.Fields(left), strings.Fields(right)
-		if !ok || len(l) < 5 || len(r) < 2 {
-			continue
-		}
-		if point := unescape(l[4]); point == dir {
-			top = &mounted{point, r[0], unescape(r[1])}
+		if ok && len(l) >= 5 && len(r) >= 1 {
+			all = append(all, mounted{l[2], unescape(l[4]), r[0]})
 		}
 	}
-	return top, nil
-}
-
-// absolute resolves symbolic links in dir's parents only: dir itself may be a
-// dead mount.
-func absolute(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	if fi, err := os.Lstat(dir); err == nil && fi.Mode()&os.ModeSymlink != 0 {
-		return filepath.EvalSymlinks(dir)
-	}
-	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(parent, filepath.Base(dir)), nil
+	return all, nil
 }
 
 // unescape undoes mountinfo's \040 and the like.

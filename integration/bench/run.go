@@ -98,7 +98,6 @@ func (c *config) mount(dir string) (stop func() error, err error) {
 type benchmark struct {
 	name string
 	unit string
-	less bool // is better
 	run  func(dir string) ([]float64, error)
 }
 
