@@ -119,7 +119,7 @@ func TestWindowTellsErrorsLater(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	err := w.Close()
-	if err == nil || !strings.Contains(err.Error(), "17 bytes") {
+	if !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), "17 bytes") {
 		t.Fatalf("close: %v", err)
 	}
 	if err := w.Close(); err != nil {
