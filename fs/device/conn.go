@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -30,9 +31,11 @@ const (
 
 	headSize = int(unsafe.Sizeof(fuse.WriteIn{})) // a WRITE's head; its bytes begin on a segment's first page
 	viewSize = 128
-	opWrite  = 16 // FUSE_WRITE
-	segments = MaxWrite / pipe.SegmentSize
-	maxIov   = 1 + 2*segments
+
+	opWrite   = 16 // FUSE_WRITE
+	opRelease = 18 // FUSE_RELEASE
+	segments  = MaxWrite / pipe.SegmentSize
+	maxIov    = 1 + 2*segments
 )
 
 // MaxPieces is how many chunks one Reply gathers.
@@ -57,6 +60,7 @@ type Conn struct {
 	stop int    // eventfd: readable once Stop was called
 
 	spinning atomic.Bool // an Inbox spins
+	order    sync.Mutex  // held while a request is taken, and by an Inbox that has a RELEASE in hand
 }
 
 func newConn(fd int, dev string) (*Conn, error) {
@@ -87,9 +91,10 @@ type Inbox struct {
 	head  [viewSize]byte // the request's first headSize bytes; of one other than WRITE, more
 	segs  [segments]*pipe.Buffer
 	iov   [1 + segments]unix.Iovec
-	size  int // of the request in hand
-	vain  int // spins without success, up to maxVain
-	rest  int // sleeps to come without a spin before
+	size  int  // of the request in hand
+	holds bool // Conn.order
+	vain  int  // spins without success, up to maxVain
+	rest  int  // sleeps to come without a spin before
 }
 
 // Inbox returns a new reader of requests whose buffers come from pool.
@@ -113,6 +118,7 @@ func (c *Conn) Inbox(pool *pipe.Pool) (*Inbox, error) {
 
 // Close gives the buffers back.
 func (in *Inbox) Close() error {
+	in.letGo()
 	for i, s := range in.segs {
 		if s != nil {
 			s.Release()
@@ -123,8 +129,12 @@ func (in *Inbox) Close() error {
 }
 
 // Next waits for a request and reads it. The request is in hand until the next
-// call. Errors: ErrGone, ErrStopped.
+// call. A RELEASE in hand keeps the other inboxes from reading: close(2) does not
+// wait for it, so what the same program does next must not overtake it.
+//
+// Errors: ErrGone, ErrStopped.
 func (in *Inbox) Next() error {
+	in.letGo()
 	for i, s := range in.segs {
 		if s == nil {
 			s = in.pool.Segment()
@@ -161,8 +171,20 @@ func (in *Inbox) Next() error {
 // read does not tell the scheduler that it is in a system call: it cannot block,
 // and a processor taken away and given back costs more than a small request.
 func (in *Inbox) read() (int, unix.Errno) {
+	in.conn.order.Lock()
 	n, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(in.conn.fd), uintptr(unsafe.Pointer(&in.iov[0])), uintptr(len(in.iov)))
+	in.holds = true
+	if errno != 0 || in.Header().Opcode != opRelease {
+		in.letGo()
+	}
 	return int(n), errno
+}
+
+func (in *Inbox) letGo() {
+	if in.holds {
+		in.holds = false
+		in.conn.order.Unlock()
+	}
 }
 
 // spin tries again for a moment before the caller sleeps: waking an idle CPU
