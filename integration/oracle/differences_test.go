@@ -144,5 +144,89 @@ func differences() map[string]difference {
 				`w: write("after the stop") = EINTR`,
 			},
 		},
+		"limits/head -n": {
+			reason: "head wants to leave a regular file behind the lines it printed",
+			fifo: []string{
+				`w: open(p, WRONLY) = fd`,
+				`w: close = 0`,
+				`bash: exit 0 "one\n"`,
+			},
+			mount: []string{
+				`w: open(p, WRONLY) = fd`,
+				`w: close = 0`,
+				`bash: exit 0 "head: p: cannot seek to relative offset -8: Illegal seek\none\n"`,
+			},
+		},
+		"limits/tail -c": {
+			reason: "tail skips the start of a regular file by seeking",
+			fifo: []string{
+				`w: open(p, WRONLY) = fd`,
+				`w: close = 0`,
+				`bash: exit 0 "e\ntwo\nsix\n"`,
+			},
+			mount: []string{
+				`w: open(p, WRONLY) = fd`,
+				`w: close = 0`,
+				`bash: exit 0 "tail: p: cannot seek to relative offset 2: Illegal seek\n"`,
+			},
+		},
+		"limits/gzip": {
+			reason: "gzip compares what it read with the size of a regular file",
+			fifo: []string{
+				`w: open(p, WRONLY) = fd`,
+				`w: close = 0`,
+				`bash: exit 0 "one\ntwo\nsix\n"`,
+			},
+			mount: []string{
+				`w: open(p, WRONLY) = fd`,
+				`w: close = 0`,
+				`bash: exit 0 "gzip: stdin: file size changed while zipping\none\ntwo\nsix\n"`,
+			},
+		},
+		"limits/sort": {
+			reason: "sort makes its buffer as small as a regular file of no bytes allows, and sorts in many temporary files",
+			fifo: []string{
+				`w: open(p, WRONLY) = fd`,
+				`w: close = 0`,
+				`bash: exit 0 "one\nsix\ntwo\n"`,
+			},
+			mount: []string{
+				`w: open(p, WRONLY) = fd`,
+				`w: close = 0`,
+				`bash: exit 0 "sort: cannot create temporary file in 'missing': No such file or directory\n"`,
+			},
+		},
+		"limits/truncate to nothing": {
+			reason: "open with O_TRUNC asks for it, and programs that take the pipe for a regular file (sort -o)",
+			fifo: []string{
+				`w: ftruncate = EINVAL`,
+				`w: truncate(p, 0) = EINVAL`,
+			},
+			mount: []string{
+				`w: ftruncate = 0`,
+				`w: truncate(p, 0) = 0`,
+			},
+		},
+		"limits/record lock is lost with any descriptor": {
+			reason: "FLUSH, which tells of a close, takes the inode's lock: every close would hang behind a write that waits",
+			fifo: []string{
+				`a: open(p, RDWR) = fd`,
+				`b: open(p, RDWR) = fd`,
+				`a: dup = fd`,
+				`a: fcntl(SETLK, WRLCK, 0+0) = 0`,
+				`b: fcntl(SETLK, WRLCK, 0+0) = EAGAIN`,
+				`a: close = 0`,
+				`b: fcntl(SETLK, WRLCK, 0+0) = 0`,
+			},
+			mount: []string{
+				`a: open(p, RDWR) = fd`,
+				`b: open(p, RDWR) = fd`,
+				`a: dup = fd`,
+				`a: fcntl(SETLK, WRLCK, 0+0) = 0`,
+				`b: fcntl(SETLK, WRLCK, 0+0) = EAGAIN`,
+				`a: close = 0`,
+				`b: fcntl(SETLK, WRLCK, 0+0) = EAGAIN`,
+			},
+		},
 	}
 }

@@ -26,6 +26,7 @@ func limitScenarios() []scenario {
 		{"limits/tail -c", limitTail},
 		{"limits/gzip", limitGzip},
 		{"limits/sort", limitSort},
+		{"limits/truncate to nothing", limitTruncate},
 	}
 }
 
@@ -111,4 +112,12 @@ func limitProgram(s *script, command string) {
 	w.quiet(write(wfd, "one\ntwo\nsix\n"))
 	w.do(closing(wfd))
 	r.wait()
+}
+
+// limitTruncate: O_TRUNC arrives as a truncation to nothing, and so does what
+// programs do that take the pipe for a regular file (sort -o).
+func limitTruncate(s *script) {
+	w, wfd, _, _ := s.pair()
+	w.do(onFD("ftruncate", wfd, 0))
+	w.do(onName("truncate", "p", 0))
 }

@@ -27,7 +27,7 @@ func lockScenarios() []scenario {
 		{"record lock/waits for the kill", func(s *script) { recordWaits(s, "kill") }},
 		{"record lock/F_GETLK names the owner", recordOwner},
 		{"record lock/one process does not conflict with itself", recordSelf},
-		{"record lock/is lost with any descriptor", recordDup},
+		{"limits/record lock is lost with any descriptor", recordDup},
 		{"record lock/killed while waiting", recordKilled},
 		{"record lock/of the open description", recordDescription},
 		{"locks/do not touch the data", lockData},

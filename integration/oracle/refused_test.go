@@ -54,9 +54,7 @@ func refusedMmap(s *script) {
 
 func refusedTruncate(s *script) {
 	bothEnds(s, func(a *actor, fd int) {
-		a.do(onFD("ftruncate", fd, 0))
 		a.do(onFD("ftruncate", fd, 100))
-		a.do(onName("truncate", "p", 0))
 		a.do(onName("truncate", "p", 100))
 		a.do(fstat(fd))
 	})
