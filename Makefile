@@ -9,6 +9,8 @@ LDFLAGS := $(if $(VERSION),-ldflags "-X main.tag=$(VERSION)")
 BUILD_PACKAGES := gcc libc6-dev pkg-config libzmq3-dev fuse3
 TEST_PACKAGES   = libczmq-dev $(shell cat integration/programs/packages.txt)
 
+UNITS := ./wire/... ./broker/... ./fs/... ./cmd/...
+
 FUZZTIME ?= 30s
 SOAKTIME ?= 10m
 
@@ -33,11 +35,14 @@ lint:
 	go vet ./...
 	go tool staticcheck ./...
 
-# Everything that must hold. The whole programs run twice: as they are built for
-# use, and with the race detector.
+# Everything that must hold, twice: as it is built for use, and with the race
+# detector. The suites of whole programs run one after the other: some measure
+# that an answer comes within a second.
 test: test-packages lint
-	go test -count=1 ./...
-	go test -count=1 -race ./...
+	go test -count=1 $(UNITS)
+	go test -count=1 -p 1 ./integration/...
+	go test -count=1 -race $(UNITS)
+	GORACE=atexit_sleep_ms=0 go test -count=1 -race -p 1 ./integration/...
 
 # Each test named TestSoak..., for SOAKTIME.
 soak: test-packages
