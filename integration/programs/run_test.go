@@ -1,0 +1,182 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package programs
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zpipesfs/zpipesfs/integration/lab"
+)
+
+// A program is a script that runs programs on the pipes "$P" and "$Q" in the
+// folder "$D". It reads "$IN" (text) and "$BIN" (noise), may leave files in
+// "$OUT", which are compared, and in "$TMP", which are not. "$GOPIPE" is the Go
+// program of testdata/gopipe.
+type program struct {
+	name   string
+	shell  string // bash when empty
+	script string
+	status string // with kernel FIFOs; "exit 0" when empty
+}
+
+// prelude gives the bash scripts await, which polls a condition for ten
+// seconds, end, which waits for a background process and prints its status if
+// that is not 0, holds, which tells whether a process has a file open, and feed,
+// which opens the pipe for writing before it returns and then writes a file to it
+// in the background. The file must be larger than the pipe's buffer, or the pipe
+// may have come and gone before its reader opens.
+const prelude = `set -u
+await() {
+	local n
+	for ((n = 0; n < 1000; n++)); do "$@" && return; sleep 0.01; done
+	echo "never: $*"; exit 99
+}
+end() { wait "$1" || echo "$2: status $?"; }
+feed() { exec 9<>"$P"; cat "$1" >&9 9>&- & exec 9>&-; }
+holds() { readlink /proc/"$1"/fd/* | grep -qxF -- "$2"; }
+has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+`
+
+const deadline = 20 * time.Second
+
+// bench is where programs run: the folders of pipes and what scripts read.
+type bench struct {
+	in     input
+	gopipe string
+}
+
+func newBench(t *testing.T) bench {
+	t.Helper()
+	return bench{in: newInput(t), gopipe: lab.GoBuild(t, "./testdata/gopipe")}
+}
+
+// outcome is what is compared of a run.
+type outcome struct {
+	stdout, status, files string
+}
+
+// run runs a program in a new folder below root and requires that nobody hangs,
+// nothing outlives the script and the folder can be removed afterwards.
+func (b bench) run(t *testing.T, root string, p program) (outcome, lab.Result) {
+	t.Helper()
+	dir := filepath.Join(root, p.name)
+	disk := lab.Dir(t)
+	out, tmp := filepath.Join(disk, "out"), filepath.Join(disk, "tmp")
+	for _, d := range []string{out, tmp} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := []string{
+		"D=" + dir, "P=" + dir + "/p", "Q=" + dir + "/q", "OUT=" + out, "TMP=" + tmp,
+		"IN=" + b.in.text, "BIN=" + b.in.noise, "GOPIPE=" + b.gopipe, "LC_ALL=C", "TZ=UTC",
+		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_DATE=2020-01-01T00:00:00Z", "GIT_COMMITTER_DATE=2020-01-01T00:00:00Z",
+		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b",
+	}
+	b.tidy(t, `mkdir "$D" && mkfifo "$P" "$Q"`, env)
+	shell, script := p.shell, p.script
+	if shell == "" {
+		shell, script = "bash", prelude+script
+	}
+	file := filepath.Join(disk, "script")
+	if err := os.WriteFile(file, []byte(script), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := lab.Run(t, deadline, lab.Command{Args: append(strings.Fields(shell), file), Env: env})
+	b.tidy(t, `rm "$P" "$Q" && rmdir "$D"`, env)
+	o := outcome{
+		stdout: strings.ReplaceAll(strings.ReplaceAll(r.Stdout, dir, "DIR"), disk, "DISK"),
+		status: r.Status,
+		files:  digests(t, out),
+	}
+	if r.Hung != "" {
+		o.status = "hung"
+	}
+	if r.Stray != "" {
+		o.status += ", processes left behind"
+	}
+	return o, r
+}
+
+func (b bench) tidy(t *testing.T, script string, env []string) {
+	t.Helper()
+	if r := lab.Run(t, deadline, lab.Shell("sh", script, env...)); r.Status != "exit 0" {
+		t.Errorf("%s: %v", script, r)
+	}
+}
+
+// compare runs a program on kernel FIFOs and in the mount, and fails for each
+// difference. The run on FIFOs must itself end as the program says and show
+// something to compare.
+func (b bench) compare(t *testing.T, fifos, mount string, p program) {
+	t.Helper()
+	want, wantRun := b.run(t, fifos, p)
+	expected := p.status
+	if expected == "" {
+		expected = "exit 0"
+	}
+	if want.status != expected || want.stdout+want.files == "" {
+		t.Errorf("with kernel FIFOs: want %s and some output, got %v", expected, wantRun)
+	}
+	got, gotRun := b.run(t, mount, p)
+	if got != want {
+		t.Errorf("differs\n--- kernel FIFOs: %v\n%s\n--- mount: %v\n%s", wantRun, want.files, gotRun, got.files)
+	}
+}
+
+// digests lists the files below dir with their lengths and hashes.
+func digests(t *testing.T, dir string) string {
+	t.Helper()
+	var lines []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		lines = append(lines, fmt.Sprintf("%s %d %x", rel, len(b), sha256.Sum256(b)))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// TestPrograms requires that a program does the same on the mount's pipes as on
+// kernel FIFOs: output, exit status and files.
+func TestPrograms(t *testing.T) {
+	b := newBench(t)
+	fifos, mount := lab.Dir(t), lab.NewMount(t).Dir
+	families := []struct {
+		name     string
+		programs []program
+	}{
+		{"copying", copying}, {"text", text}, {"busybox", busybox}, {"shell", shells},
+		{"awk-sed-grep", filters}, {"archive", archives}, {"network", network},
+		{"python", python}, {"perl-node", perlNode}, {"tools", tools}, {"go", goPrograms},
+	}
+	for _, family := range families {
+		for _, p := range family.programs {
+			p.name = family.name + "-" + p.name
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				b.compare(t, fifos, mount, p)
+			})
+		}
+	}
+}
