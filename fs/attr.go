@@ -55,20 +55,29 @@ func (s *names) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut
 		}
 	}
 	s.fill(n, &out.Attr)
+	out.Size = uint64(s.seen(n))
 	return fuse.OK
 }
 
-// SetAttr serves chmod(2), chown(2), utimensat(2) and truncate(2). To cut a pipe
-// to nothing changes nothing: it is the second half of an open with O_TRUNC, and
-// what programs do that take the pipe for the regular file it claims to be
-// (sort -o).
+// seen is the size that a program is shown, through a descriptor, of a pipe that
+// it has read from: what it has read and what it could read now. tail -f takes a
+// file that is smaller than what it has read for truncated. Before, it is 0.
+func (s *names) seen(n *node) int64 {
+	taken := n.taken.Load()
+	if taken == 0 {
+		return 0
+	}
+	return taken + int64(s.b.Attr(n.of).Stat.Buffered)
+}
+
+// SetAttr serves chmod(2), chown(2), utimensat(2) and truncate(2). To truncate a
+// pipe changes nothing: it is the second half of an open with O_TRUNC, and what
+// programs do that take the pipe for the regular file it claims to be (sort -o,
+// dd seek=).
 func (s *names) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := s.m.nodes.get(in.NodeId)
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
-	}
-	if in.Valid&fuse.FATTR_SIZE != 0 && in.Size != 0 {
-		return fuse.EINVAL // as truncate(2) on a FIFO
 	}
 	s.b.SetAttr(n.of, change(in))
 	s.fill(n, &out.Attr)

@@ -17,8 +17,8 @@ import (
 
 type readCall struct {
 	call
-	op     pipe.ReadOp
-	reader *pipe.Reader
+	op   pipe.ReadOp
+	file *file
 }
 
 func newReadCall(m *Mount) any {
@@ -47,7 +47,7 @@ func (m *Mount) read(in *device.Inbox) {
 		return
 	}
 	c := m.reads.Get().(*readCall)
-	c.unique, c.pid, c.reader = req.Unique, req.Pid, f.reader
+	c.unique, c.pid, c.file = req.Unique, req.Pid, f
 	c.op.Rest = req.Offset > 0
 	c.op.Max, c.op.NonBlock = int(req.Size), req.Flags&syscall.O_NONBLOCK != 0
 	m.calls.add(&c.call)
@@ -59,6 +59,7 @@ func (c *readCall) done(op *pipe.ReadOp) {
 	m.calls.remove(&c.call)
 	switch {
 	case op.N > 0:
+		c.file.node.taken.Add(int64(op.N))
 		m.sent(m.conn.Reply(c.unique, nil, op.Chunks), c.unique)
 		for i, chunk := range op.Chunks {
 			chunk.Release()
@@ -74,7 +75,7 @@ func (c *readCall) done(op *pipe.ReadOp) {
 	m.reads.Put(c)
 }
 
-func (c *readCall) withdraw() bool { return c.reader.Cancel(&c.op) }
+func (c *readCall) withdraw() bool { return c.file.reader.Cancel(&c.op) }
 
 func (c *readCall) interrupted() {
 	c.m.answer(c.unique, syscall.EINTR)

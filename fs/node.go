@@ -6,6 +6,7 @@ package fs
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -17,9 +18,11 @@ import (
 // inode's lock while a write waits: with one inode a pipe, chmod, rm and other
 // opens would hang behind it (fs/fuse/file.c, fuse_dio_lock).
 type node struct {
-	id      uint64
-	of      *broker.Node
-	fifo    bool   // the answer to mkfifo(2), which must see a FIFO; nothing else uses it
+	id    uint64
+	of    *broker.Node
+	fifo  bool         // the answer to mkfifo(2), which must see a FIFO; nothing else uses it
+	taken atomic.Int64 // bytes read through it
+
 	lookups uint64 // guarded by nodeTable.mu: how often the kernel was told of it
 }
 

@@ -196,15 +196,36 @@ func differences() map[string]difference {
 				`bash: exit 0 "sort: cannot create temporary file in 'missing': No such file or directory\n"`,
 			},
 		},
-		"limits/truncate to nothing": {
-			reason: "open with O_TRUNC asks for it, and programs that take the pipe for a regular file (sort -o)",
+		"limits/size": {
+			reason: "tail -f takes a regular file that is smaller than what it has read for truncated",
+			fifo: []string{
+				`w: write("one two") = 7`,
+				`r: fstat = mode 0666 uid 0 gid 0 links 1 size 0`,
+				`r: read(4) = 4 "one "`,
+				`r: fstat = mode 0666 uid 0 gid 0 links 1 size 0`,
+				`w: fstat = mode 0666 uid 0 gid 0 links 1 size 0`,
+			},
+			mount: []string{
+				`w: write("one two") = 7`,
+				`r: fstat = mode 0666 uid 0 gid 0 links 1 size 0`,
+				`r: read(4) = 4 "one "`,
+				`r: fstat = mode 0666 uid 0 gid 0 links 1 size 7`,
+				`w: fstat = mode 0666 uid 0 gid 0 links 1 size 0`,
+			},
+		},
+		"limits/truncate": {
+			reason: "open with O_TRUNC asks for it, and programs that take the pipe for a regular file (sort -o, dd seek=)",
 			fifo: []string{
 				`w: ftruncate = EINVAL`,
+				`w: ftruncate = EINVAL`,
 				`w: truncate(p, 0) = EINVAL`,
+				`w: fstat = mode 0666 uid 0 gid 0 links 1 size 0`,
 			},
 			mount: []string{
 				`w: ftruncate = 0`,
+				`w: ftruncate = 0`,
 				`w: truncate(p, 0) = 0`,
+				`w: fstat = mode 0666 uid 0 gid 0 links 1 size 0`,
 			},
 		},
 		"limits/record lock is lost with any descriptor": {

@@ -26,7 +26,8 @@ func limitScenarios() []scenario {
 		{"limits/tail -c", limitTail},
 		{"limits/gzip", limitGzip},
 		{"limits/sort", limitSort},
-		{"limits/truncate to nothing", limitTruncate},
+		{"limits/truncate", limitTruncate},
+		{"limits/size", limitSize},
 	}
 }
 
@@ -114,10 +115,22 @@ func limitProgram(s *script, command string) {
 	r.wait()
 }
 
-// limitTruncate: O_TRUNC arrives as a truncation to nothing, and so does what
-// programs do that take the pipe for a regular file (sort -o).
+// limitTruncate: O_TRUNC arrives as a truncation, and so does what programs do
+// that take the pipe for a regular file (sort -o, dd seek=).
 func limitTruncate(s *script) {
 	w, wfd, _, _ := s.pair()
 	w.do(onFD("ftruncate", wfd, 0))
+	w.do(onFD("ftruncate", wfd, 100))
 	w.do(onName("truncate", "p", 0))
+	w.do(fstat(wfd))
+}
+
+// limitSize: a regular file is not smaller than what was read from it.
+func limitSize(s *script) {
+	w, wfd, r, rfd := s.pair()
+	w.do(write(wfd, "one two"))
+	r.do(fstat(rfd))
+	r.do(read(rfd, 4))
+	r.do(fstat(rfd))
+	w.do(fstat(wfd))
 }

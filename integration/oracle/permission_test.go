@@ -181,5 +181,5 @@ func permissionStat(s *script) {
 	r.do(read(rfd, 10))
 	r.do(stat("p"))
 	w.do(closing(wfd))
-	r.do(fstat(rfd))
+	r.do(stat("p"))
 }

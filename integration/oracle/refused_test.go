@@ -14,7 +14,6 @@ func refusedScenarios() []scenario {
 		{"refused/lseek", refusedSeek},
 		{"refused/pread and pwrite", refusedPread},
 		{"refused/shared mmap", refusedMmap},
-		{"refused/truncate", refusedTruncate},
 		{"refused/fallocate", refusedFallocate},
 		{"refused/fsync", refusedSync},
 		{"refused/wrong direction", refusedDirection},
@@ -52,14 +51,6 @@ func refusedMmap(s *script) {
 	bothEnds(s, func(a *actor, fd int) { a.do(mmap(fd, unix.MAP_SHARED)) })
 }
 
-func refusedTruncate(s *script) {
-	bothEnds(s, func(a *actor, fd int) {
-		a.do(onFD("ftruncate", fd, 100))
-		a.do(onName("truncate", "p", 100))
-		a.do(fstat(fd))
-	})
-}
-
 func refusedFallocate(s *script) {
 	bothEnds(s, func(a *actor, fd int) { a.do(onFD("fallocate", fd, 100)) })
 }
@@ -88,7 +79,7 @@ func refusedUndisturbed(s *script) {
 	for _, o := range []op{
 		pread("pread", rfd), onFD("lseek", rfd, 0, unix.SEEK_SET), onFD("ftruncate", rfd, 0),
 		mmap(rfd, unix.MAP_SHARED), onFD("fsync", rfd),
-		stat("p"), fstat(rfd), onName("touch", "p"), onName("chmod", "p", 0o600),
+		stat("p"), onName("touch", "p"), onName("chmod", "p", 0o600),
 	} {
 		r.do(o)
 	}
