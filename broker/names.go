@@ -108,6 +108,9 @@ func (b *Broker) newNode(dir *Node, name string, k Kind, o Owner) *Node {
 func (b *Broker) link(n, dir *Node, name string) {
 	n.parent, n.name = dir, name
 	dir.children[name] = n
+	if n.kind == Dir {
+		dir.dirs++
+	}
 	dir.mtime = time.Now()
 	dir.ctime = dir.mtime
 }
@@ -115,13 +118,21 @@ func (b *Broker) link(n, dir *Node, name string) {
 func (b *Broker) unlink(n *Node) {
 	b.gone(n)
 	dir := n.parent
-	delete(dir.children, n.name)
+	dir.drop(n)
 	dir.mtime = time.Now()
 	dir.ctime, n.ctime = dir.mtime, dir.mtime
 	n.parent = nil
 	b.count--
 	if n.pipe != nil && !n.busy() {
 		b.forget(n, n.pipe)
+	}
+}
+
+// drop takes a child out of a directory.
+func (dir *Node) drop(n *Node) {
+	delete(dir.children, n.name)
+	if n.kind == Dir {
+		dir.dirs--
 	}
 }
 
@@ -202,7 +213,7 @@ func (b *Broker) Rename(dir *Node, name string, toDir *Node, toName string, keep
 		b.unlink(old)
 	}
 	b.allGone(n)
-	delete(dir.children, name)
+	dir.drop(n)
 	dir.mtime = time.Now()
 	dir.ctime = dir.mtime
 	b.link(n, toDir, toName)

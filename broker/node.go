@@ -40,6 +40,7 @@ type Node struct {
 	parent   *Node // nil: the root, or removed
 	name     string
 	children map[string]*Node
+	dirs     int // of the children
 	owner    Owner
 	mode     pipe.Mode
 	atime    time.Time
@@ -133,12 +134,7 @@ func (b *Broker) attr(n *Node) Attr {
 	case n.parent == nil && n != b.root:
 		a.Links = 0
 	case n.kind == Dir:
-		a.Links++
-		for _, c := range n.children {
-			if c.kind == Dir {
-				a.Links++
-			}
-		}
+		a.Links += 1 + uint32(n.dirs)
 	}
 	if n.pipe != nil {
 		a.Stat = n.pipe.Stat()

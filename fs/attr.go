@@ -14,15 +14,14 @@ import (
 
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
-	"github.com/zpipesfs/zpipesfs/fs/device"
 )
 
 // inodeSize is the size that the kernel holds for a pipe, while stat(2) shows 0.
 // With 0, sendfile(2) and splice(2) see the end of the file without asking us;
 // and a write within the size takes the inode's lock shared, so that processes
 // that share a descriptor do not hang behind each other (fs/fuse/file.c,
-// fuse_dio_wr_exclusive_lock).
-const inodeSize = device.MaxWrite
+// fuse_dio_wr_exclusive_lock). No write(2) is as large.
+const inodeSize = 1 << 40
 
 // fill makes the attributes that stat(2) shows.
 func (s *names) fill(n *node, out *fuse.Attr) {
@@ -116,6 +115,8 @@ func change(in *fuse.SetAttrIn) broker.Change {
 const (
 	xattrPrefix = "user.zpipes."
 	xattrMode   = xattrPrefix + "mode"
+
+	xattrCreate = 1 // XATTR_CREATE of setxattr(2)
 )
 
 // xattrs are read-only but for the mode.
@@ -179,6 +180,8 @@ func (s *names) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, da
 		return fuse.Status(syscall.EOPNOTSUPP)
 	case n == nil || name != xattrMode:
 		return fuse.EPERM
+	case in.Flags&xattrCreate != 0:
+		return fuse.Status(syscall.EEXIST)
 	}
 	mode, err := pipe.ParseMode(strings.TrimRight(string(data), "\x00\n"))
 	if err != nil {

@@ -41,19 +41,24 @@ type fileTable struct {
 	mu   sync.RWMutex // guards below
 	list []*file
 	free []uint64
+	gone bool // closeAll has run
 }
 
-func (t *fileTable) add(f *file) uint64 {
+// add returns false once the mount has gone.
+func (t *fileTable) add(f *file) (fh uint64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.gone {
+		return 0, false
+	}
 	if n := len(t.free); n > 0 {
 		fh := t.free[n-1]
 		t.free = t.free[:n-1]
 		t.list[fh] = f
-		return fh
+		return fh, true
 	}
 	t.list = append(t.list, f)
-	return uint64(len(t.list) - 1)
+	return uint64(len(t.list) - 1), true
 }
 
 // get returns nil for a number that is not in use.
@@ -82,7 +87,7 @@ func (t *fileTable) remove(fh uint64) *file {
 func (t *fileTable) closeAll() {
 	t.mu.Lock()
 	list := t.list
-	t.list, t.free = nil, nil
+	t.list, t.free, t.gone = nil, nil, true
 	t.mu.Unlock()
 	for _, f := range list {
 		if f != nil {

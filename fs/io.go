@@ -72,13 +72,18 @@ func (c *readCall) done(op *pipe.ReadOp) {
 	default: // end of data
 		m.answer(c.unique, 0)
 	}
-	m.reads.Put(c)
+	c.put()
 }
 
 func (c *readCall) withdraw() bool { return c.file.reader.Cancel(&c.op) }
 
 func (c *readCall) interrupted() {
 	c.m.answer(c.unique, syscall.EINTR)
+	c.put()
+}
+
+func (c *readCall) put() {
+	c.file = nil
 	c.m.reads.Put(c)
 }
 
@@ -133,6 +138,7 @@ func (c *writeCall) finish(err error) {
 		m.answer(c.unique, errno(err))
 	}
 	clear(c.op.Chunks)
+	c.writer = nil
 	m.writes.Put(c)
 }
 

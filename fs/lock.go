@@ -129,33 +129,58 @@ func (t *lockTable) grant() (granted []*lockCall) {
 // deadlock reports that a process which want would wait for waits, itself or
 // through others, for want's: EDEADLK of fcntl(2).
 func (t *lockTable) deadlock(n *broker.Node, want lock) bool {
-	if want.flock {
-		return false
-	}
-	blocker, ok := t.conflict(n, want)
-	for range len(t.waiting) + 1 {
-		if !ok {
-			return false
+	return !want.flock && t.leads(n, want, want.owner, make(map[uint64]bool))
+}
+
+// leads reports that waiting for want is waiting for owner, in the end.
+func (t *lockTable) leads(n *broker.Node, want lock, owner uint64, seen map[uint64]bool) bool {
+	for _, l := range t.held[n] {
+		if !l.conflicts(want) || seen[l.owner] {
+			continue
 		}
-		if blocker.owner == want.owner {
+		if l.owner == owner {
 			return true
 		}
-		i := slices.IndexFunc(t.waiting, func(c *lockCall) bool { return !c.want.flock && c.want.owner == blocker.owner })
-		if i < 0 {
-			return false
+		seen[l.owner] = true
+		for _, c := range t.waiting {
+			if !c.want.flock && c.want.owner == l.owner && t.leads(c.node, c.want, owner, seen) {
+				return true
+			}
 		}
-		blocker, ok = t.conflict(t.waiting[i].node, t.waiting[i].want)
 	}
 	return false
+}
+
+// doomed takes out and returns the calls that wait in a ring, one of each: a
+// lock that has changed hands may have closed it.
+func (t *lockTable) doomed() (out []*lockCall) {
+	for i := 0; i < len(t.waiting); {
+		if c := t.waiting[i]; t.deadlock(c.node, c.want) {
+			t.waiting = slices.Delete(t.waiting, i, i+1)
+			out = append(out, c)
+			continue
+		}
+		i++
+	}
+	return out
 }
 
 func (m *Mount) grantLocks() {
 	m.locks.mu.Lock()
 	granted := m.locks.grant()
+	var doomed []*lockCall
+	if len(granted) > 0 {
+		doomed = m.locks.doomed()
+	}
 	m.locks.mu.Unlock()
-	for _, c := range granted {
+	m.endLocks(granted, 0)
+	m.endLocks(doomed, syscall.EDEADLK)
+}
+
+func (m *Mount) endLocks(calls []*lockCall, errno syscall.Errno) {
+	for _, c := range calls {
 		m.calls.remove(&c.call)
-		m.answer(c.unique, 0)
+		m.answer(c.unique, errno)
 	}
 }
 

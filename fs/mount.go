@@ -8,6 +8,7 @@
 package fs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -95,7 +96,7 @@ func (m *Mount) start() error {
 	if err := boxes[0].Next(); err != nil {
 		return m.failed(boxes, err)
 	}
-	m.other(boxes[0], make([]byte, 2*device.DirSize))
+	m.other(boxes[0], make([]byte, device.OutSize))
 	ends := make(chan error, Loops)
 	for _, in := range boxes {
 		m.running.Go(func() { ends <- m.serve(in) })
@@ -152,9 +153,10 @@ func (m *Mount) Close() error {
 // serve reads and answers requests until the device says that it is over.
 func (m *Mount) serve(in *device.Inbox) error {
 	defer in.Close()
-	out := make([]byte, 2*device.DirSize)
+	out := make([]byte, device.OutSize)
 	for {
 		if err := in.Next(); err != nil {
+			m.conn.Stop() // one loop does not go on without the other
 			return err
 		}
 		switch in.Header().Opcode {
@@ -192,13 +194,17 @@ const (
 
 // other answers what never waits: names and attributes, through go-fuse.
 func (m *Mount) other(in *device.Inbox, out []byte) {
-	raw := in.Raw()
 	h := in.Header()
+	raw := in.Raw(make([][]byte, 0, 2))
+	if h.NodeId == fuse.FUSE_ROOT_ID && namesGhost(raw) {
+		m.ghost(h)
+		return
+	}
 	if h.Opcode == opReaddir {
 		r := (*fuse.ReadIn)(in.Head())
 		r.Size = min(r.Size, device.DirSize)
 	}
-	n, status := m.proto.HandleRequest(raw[:], [][]byte{out})
+	n, status := m.proto.HandleRequest(raw, [][]byte{out})
 	if n == 0 && status.Ok() {
 		return // FORGET and the like have no answer
 	}
@@ -207,6 +213,32 @@ func (m *Mount) other(in *device.Inbox, out []byte) {
 		return
 	}
 	m.sent(m.conn.Write(out[:n]), h.Unique)
+}
+
+// ghostName is a name that go-fuse answers for by itself, with a file that is in
+// no listing and cannot be opened.
+const ghostName = ".go-fuse-epoll-hack"
+
+// namesGhost reports that a request's last bytes name it.
+func namesGhost(raw [][]byte) bool {
+	var tail []byte
+	for _, piece := range raw {
+		if len(tail)+len(piece) > 1024 {
+			return false // longer than any request with a name
+		}
+		tail = append(tail, piece...)
+	}
+	return bytes.HasSuffix(tail, []byte(ghostName+"\x00"))
+}
+
+// ghost refuses it: it is not there and cannot be made.
+func (m *Mount) ghost(h *fuse.InHeader) {
+	const opLookup = 1
+	if h.Opcode == opLookup {
+		m.answer(h.Unique, syscall.ENOENT)
+		return
+	}
+	m.answer(h.Unique, syscall.EINVAL)
 }
 
 // answer sends an errno, 0 for success.

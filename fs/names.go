@@ -184,7 +184,11 @@ func (s *names) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 	for _, e := range entries {
 		list = append(list, fuse.DirEntry{Mode: fileType(e.Node.Kind()), Name: e.Name, Ino: e.Node.ID})
 	}
-	out.Fh = s.m.files.add(&file{node: n, list: list})
+	fh, ok := s.m.files.add(&file{node: n, list: list})
+	if !ok {
+		return fuse.Status(syscall.ENOTCONN)
+	}
+	out.Fh = fh
 	return fuse.OK
 }
 

@@ -72,7 +72,13 @@ func (c *openCall) done(op *pipe.OpenOp) {
 		return
 	}
 	f := &file{node: node, reader: r, writer: w}
-	out := fuse.OpenOut{Fh: m.files.add(f), OpenFlags: openFlags}
+	fh, ok := m.files.add(f)
+	if !ok {
+		f.close()
+		m.answer(unique, syscall.ENOTCONN)
+		return
+	}
+	out := fuse.OpenOut{Fh: fh, OpenFlags: openFlags}
 	if !m.sent(m.conn.Reply(unique, unsafe.Slice((*byte)(unsafe.Pointer(&out)), unsafe.Sizeof(out)), nil), unique) {
 		if f := m.files.remove(out.Fh); f != nil {
 			f.close()

@@ -11,8 +11,8 @@ import (
 
 const (
 	// SegmentSize is the size in bytes of a pooled Buffer. The mount reads a
-	// WRITE request into as many segments as it fills, so a chunk never holds
-	// more than twice the memory of its bytes.
+	// WRITE request into as many segments as it fills, so a chunk holds at most
+	// twice the memory of its bytes, until it has been read in part.
 	SegmentSize = 64 << 10
 
 	smallSize   = 4 << 10  // a pipe with a few bytes in it holds this much

@@ -54,6 +54,7 @@ type Pipe struct {
 	reading list[*ReadOp]  // reads waiting for bytes
 	writing list[*WriteOp] // writes waiting for room, in the order they came
 	hungry  int            // waiting reads that want more at once than the capacity
+	faulty  bool           // reads that wait may have a fault to tell
 	armed   int            // ends that wait to be notified
 
 	written, read   uint64    // bytes ever

@@ -90,10 +90,7 @@ func (r *Reader) Read(ctx context.Context, min, max int) ([]Chunk, error) {
 
 // serve completes the reads that can be; it reports whether bytes moved.
 func (p *Pipe) serve(done *completions) (moved bool) {
-	if p.cfg.Mode != Fanout && !p.shut && len(p.writers) > 0 && p.shared.bytes == 0 && p.shared.marks == 0 {
-		return false // none of maybe many waiting reads can be served
-	}
-	for n := p.reading.first; n != nil; {
+	for n := p.reading.first; n != nil && !p.barren(); {
 		op, next := n.op, n.next
 		if p.tryRead(op) {
 			moved = moved || op.N > 0
@@ -101,7 +98,13 @@ func (p *Pipe) serve(done *completions) (moved bool) {
 		}
 		n = next
 	}
+	p.faulty = false // every read that waits has been told
 	return moved
+}
+
+// barren reports that none of maybe many waiting reads can be served.
+func (p *Pipe) barren() bool {
+	return p.cfg.Mode != Fanout && !p.shut && len(p.writers) > 0 && p.shared.bytes == 0 && p.shared.marks == 0 && !p.faulty
 }
 
 // tryRead fills op if it can complete now.
@@ -132,6 +135,7 @@ func (p *Pipe) tryRead(op *ReadOp) bool {
 
 // fault gives every reader of the queue the mark's error, once each.
 func (p *Pipe) fault(r *Reader, err error) {
+	p.faulty = true
 	if p.cfg.Mode == Fanout {
 		r.fault = err
 		return

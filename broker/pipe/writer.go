@@ -5,6 +5,7 @@
 package pipe
 
 import (
+	"bytes"
 	"context"
 	"math"
 	"time"
@@ -57,8 +58,22 @@ func (w *Writer) Start(op *WriteOp) {
 		}
 		p.finishWrite(op, err, &done)
 	}
+	if op.parked {
+		op.slim()
+	}
 	p.mu.Unlock()
 	done.run()
+}
+
+// slim copies short chunks of a write that waits, so that a byte does not hold a
+// segment for as long.
+func (op *WriteOp) slim() {
+	for i := op.next; i < len(op.Chunks); i++ {
+		if c := op.Chunks[i]; c.Len() < gatherBelow && c.buf.home != nil {
+			op.Chunks[i] = ChunkOf(bytes.Clone(c.Bytes()))
+			c.Release()
+		}
+	}
 }
 
 // Cancel withdraws a waiting op; op.N bytes of it stay in the pipe. It returns

@@ -28,6 +28,7 @@ import (
 const (
 	MaxWrite = 1 << 20  // bytes in one WRITE or READ; the kernel's limit by default (FUSE_MAX_MAX_PAGES)
 	DirSize  = 32 << 10 // bytes of one READDIR answer
+	OutSize  = 68 << 10 // bytes of the longest answer but a READ's: an extended attribute (XATTR_SIZE_MAX) and its header
 
 	headSize = int(unsafe.Sizeof(fuse.WriteIn{})) // a WRITE's head; its bytes begin on a segment's first page
 	viewSize = 128
@@ -52,12 +53,14 @@ var ErrGone = errors.New("the file system was unmounted")
 // ErrStopped: Stop was called.
 var ErrStopped = errors.New("stopped")
 
-// Conn is an open /dev/fuse. All methods may be called at once from anywhere,
-// but for Close, which comes last.
+// Conn is an open /dev/fuse. All methods may be called at once from anywhere.
 type Conn struct {
-	fd   int
+	fd   int    // closed under life; answers may still be on their way then
 	dev  string // the mount's device number as mountinfo has it; ours alone while fd is open
 	stop int    // eventfd: readable once Stop was called
+
+	life   sync.RWMutex // guards closed, and fd against being closed in use
+	closed bool
 
 	spinning atomic.Bool // an Inbox spins
 	order    sync.Mutex  // held while a request is taken, and by an Inbox that has a RELEASE in hand
@@ -78,8 +81,11 @@ func (c *Conn) Stop() {
 }
 
 // Close closes the device: the kernel fails what is left of the mount with
-// ENOTCONN. No Inbox may be in use.
+// ENOTCONN. No Inbox may be in use. Answers that come later get ErrGone.
 func (c *Conn) Close() error {
+	c.life.Lock()
+	defer c.life.Unlock()
+	c.closed = true
 	return errors.Join(os.NewSyscallError("close", unix.Close(c.fd)), os.NewSyscallError("close", unix.Close(c.stop)))
 }
 
@@ -152,7 +158,7 @@ func (in *Inbox) Next() error {
 		case 0:
 			in.size = n
 			if n > headSize && in.Header().Opcode != opWrite {
-				copy(in.head[headSize:], in.segs[0].Bytes()[:n-headSize])
+				copy(in.head[headSize:], in.segs[0].Bytes()[:min(n-headSize, viewSize-headSize)])
 			}
 			return nil
 		case unix.EAGAIN:
@@ -235,13 +241,18 @@ func (in *Inbox) Header() *fuse.InHeader { return (*fuse.InHeader)(unsafe.Pointe
 // the like, of at most viewSize bytes, a WRITE's of a WriteIn's.
 func (in *Inbox) Head() unsafe.Pointer { return unsafe.Pointer(&in.head[0]) }
 
-// Raw is the request in two pieces, as go-fuse's ProtocolServer takes it. It
-// holds for requests other than WRITE, which fit in the first segment.
-func (in *Inbox) Raw() [2][]byte {
-	if in.size <= headSize {
-		return [2][]byte{in.head[:in.size]}
+// Raw appends the request to dst in pieces, as go-fuse's ProtocolServer takes it.
+// Not only a WRITE is long: the kernel fills a BATCH_FORGET up to what Next offers,
+// and an extended attribute has up to 64 KiB.
+func (in *Inbox) Raw(dst [][]byte) [][]byte {
+	dst = append(dst, in.head[:min(in.size, headSize)])
+	left := in.size - headSize
+	for i := 0; left > 0; i++ {
+		n := min(left, pipe.SegmentSize)
+		dst = append(dst, in.segs[i].Bytes()[:n])
+		left -= n
 	}
-	return [2][]byte{in.head[:headSize], in.segs[0].Bytes()[:min(in.size-headSize, pipe.SegmentSize)]}
+	return dst
 }
 
 // TakeChunks appends a WRITE's bytes to dst as chunks, which the caller owns;
@@ -299,6 +310,11 @@ func (c *Conn) Write(b []byte) error {
 }
 
 func (c *Conn) writev(iov []unix.Iovec) error {
+	c.life.RLock()
+	defer c.life.RUnlock()
+	if c.closed {
+		return ErrGone
+	}
 	for {
 		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
 		switch errno {

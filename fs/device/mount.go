@@ -5,6 +5,7 @@
 package device
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -90,8 +91,10 @@ func vacant(dir string) error {
 	return nil
 }
 
-// answerTime is how long a mount may take to show that it is alive.
-const answerTime = 2 * time.Second
+const (
+	answerTime = 2 * time.Second  // for a mount to show that it is alive
+	helperTime = 20 * time.Second // for fusermount3 to do its work
+)
 
 // dead reports that no process serves the mount any more. One whose process is
 // stopped does not answer at all: the goroutine that asks then ends with it.
@@ -139,7 +142,9 @@ func mountHelper(dir string, o Options) (int, error) {
 	if o.AllowOther {
 		opts = append(opts, "allow_other")
 	}
-	cmd := exec.Command("fusermount3", "-o", strings.Join(opts, ","), "--", dir)
+	ctx, cancel := context.WithTimeout(context.Background(), helperTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "fusermount3", "-o", strings.Join(opts, ","), "--", dir)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Env = append(os.Environ(), "_FUSE_COMMFD=3")
 	out, err := cmd.CombinedOutput()
@@ -220,7 +225,9 @@ func (m *mounted) unmount() error {
 		}
 		return nil
 	}
-	out, err := exec.Command("fusermount3", "-u", "-z", "--", m.point).CombinedOutput()
+	ctx, cancel := context.WithTimeout(context.Background(), helperTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "fusermount3", "-u", "-z", "--", m.point).CombinedOutput()
 	if err != nil {
 		return helperError(err, out)
 	}

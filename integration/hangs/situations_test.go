@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(lab.Main(m, strings.Fields("bash cat chmod chown df find getfattr head ln ls mkdir mkfifo mv rm rmdir sleep stat touch truncate umount wc dd")...))
+	os.Exit(lab.Main(m, strings.Fields("bash cat chmod chown df find getfattr head ln ls mkdir mkfifo mv python3 rm rmdir sleep stat touch truncate umount wc dd")...))
 }
 
 const (

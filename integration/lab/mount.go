@@ -76,6 +76,9 @@ func DaemonEnv(t testing.TB) []string {
 	return env
 }
 
+// PID returns the daemon's process.
+func (m *Mount) PID() int { return m.daemon.PID() }
+
 // Stop sends SIGTERM to the daemon and waits at most limit until it has ended.
 // The test fails when it does not, or not with status 0, or leaves the mount.
 func (m *Mount) Stop(limit time.Duration) {
