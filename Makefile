@@ -58,8 +58,9 @@ fuzz: build-packages
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
 	done
 
-bench: test-packages bin/zpipes
+bench: build-packages bin/zpipes
 	go run ./integration/bench
+	go test -run '^$$' -bench . -benchmem ./broker/pipe ./wire/...
 
 demo: build-packages bin/zpipes
 	@scripts/demo

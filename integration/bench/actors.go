@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -38,14 +39,15 @@ type actor struct {
 	out *bufio.Reader
 }
 
-func start(args ...string) (*actor, error) { return startWith(nil, args...) }
+func start(ctx context.Context, args ...string) (*actor, error) { return startWith(ctx, nil, args...) }
 
-func startWith(stdin *os.File, args ...string) (*actor, error) {
+// startWith starts an actor that is killed when ctx ends.
+func startWith(ctx context.Context, stdin *os.File, args ...string) (*actor, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, append([]string{"actor"}, args...)...)
+	cmd := exec.CommandContext(ctx, self, append([]string{"actor"}, args...)...)
 	cmd.Stderr = os.Stderr
 	if stdin != nil {
 		cmd.Stdin = stdin
@@ -59,13 +61,13 @@ func startWith(stdin *os.File, args ...string) (*actor, error) {
 }
 
 // startHeld starts an actor that ends when the returned pipe is closed.
-func startHeld(args ...string) (*actor, io.Closer, error) {
+func startHeld(ctx context.Context, args ...string) (*actor, io.Closer, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer r.Close()
-	a, err := startWith(r, args...)
+	a, err := startWith(ctx, r, args...)
 	return a, w, err
 }
 
@@ -85,15 +87,14 @@ func act(args []string) error {
 	if !strings.HasPrefix(args[0], "z") {
 		runtime.LockOSThread()
 	}
-	number := func(i int) int {
-		n, err := strconv.Atoi(args[i])
-		if err != nil {
-			panic(err) // our own command line
+	var r result
+	var err error
+	number := func(i int) (n int) {
+		if err == nil {
+			n, err = strconv.Atoi(args[i])
 		}
 		return n
 	}
-	var r result
-	var err error
 	switch args[0] {
 	case "source":
 		r, err = source(args[1], number(2), number(3))
@@ -108,7 +109,7 @@ func act(args []string) error {
 	case "zsink":
 		r, err = clientSink(args[1], args[2], number(3), number(4))
 	case "zping":
-		r, err = clientPing(args[1], number(2), number(3))
+		r, err = clientPing(args[1], number(2), number(3), number(4))
 	case "zpong":
 		r, err = clientPong(args[1], number(2))
 	case "hold":

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -48,8 +49,7 @@ func hold(dir string, count int) (result, error) {
 	}
 	fmt.Println("open")
 	_, err = io.Copy(io.Discard, os.Stdin)
-	os.Exit(0) // the threads stay in read
-	return result{}, err
+	return result{}, err // the process ends, and with it the threads in read
 }
 
 // memory prints what idle pipes and blocked readers cost the daemon, and what
@@ -73,7 +73,9 @@ func (c *config) memory() (err error) {
 	if err != nil {
 		return err
 	}
-	a, in, err := startHeld("hold", dir, strconv.Itoa(many))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	a, in, err := startHeld(ctx, "hold", dir, strconv.Itoa(many))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -172,18 +173,25 @@ func throughput(size, count int) benchmark {
 
 // pair runs two actors and returns the first one's result.
 func pair(measured, other []string) (result, error) {
-	a, err := start(measured...)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	a, err := start(ctx, measured...)
 	if err != nil {
 		return result{}, err
 	}
-	b, err := start(other...)
-	if err != nil {
-		return result{}, err
+	b, errB := start(ctx, other...)
+	if errB == nil {
+		_, errB = b.wait()
 	}
-	_, errB := b.wait()
+	if errB != nil {
+		cancel() // the first would wait for a partner
+	}
 	r, errA := a.wait()
-	return r, errors.Join(errA, errB)
+	return r, errors.Join(errB, errA)
 }
+
+// patience is how long one measurement may take; what hangs is killed then.
+const patience = 2 * time.Minute
 
 func pingPong(dir string) (v []float64, err error) {
 	err = pipes(dir, []string{"there", "back"}, func(p []string) error {
@@ -196,7 +204,9 @@ func pingPong(dir string) (v []float64, err error) {
 
 func openCloseRate(dir string) (v []float64, err error) {
 	err = pipes(dir, []string{"p"}, func(p []string) error {
-		a, err := start("openclose", p[0], "5000")
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		a, err := start(ctx, "openclose", p[0], "5000")
 		if err != nil {
 			return err
 		}

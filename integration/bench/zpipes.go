@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -60,8 +61,9 @@ func clientSink(endpoint, name string, size, window int) (r result, err error) {
 	return r, rd.Close()
 }
 
-// clientPing sends a block to one pipe and waits for it on the other.
-func clientPing(endpoint string, size, count int) (r result, err error) {
+// clientPing sends blocks to one pipe and waits for them on the other, with up to
+// outstanding of them under way.
+func clientPing(endpoint string, size, count, outstanding int) (r result, err error) {
 	w, err := client.OpenWriter(context.Background(), endpoint, "there")
 	if err != nil {
 		return r, err
@@ -70,24 +72,57 @@ func clientPing(endpoint string, size, count int) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	block := make([]byte, size)
 	var times []time.Duration
-	for range count {
-		begin := time.Now()
-		if _, err := w.Write(block); err != nil {
-			return r, err
-		}
-		if _, err := io.ReadFull(rd, block); err != nil {
-			return r, err
-		}
-		times = append(times, time.Since(begin))
+	if outstanding == 1 {
+		times, err = lockstep(w, rd, size, count)
+	} else {
+		times, err = pipelined(w, rd, size, count, outstanding)
+	}
+	if err != nil {
+		return r, err
 	}
 	slices.Sort(times)
 	r.P50, r.P99 = times[len(times)/2], times[len(times)*99/100]
-	if err := w.Close(); err != nil {
-		return r, err
+	return r, errors.Join(w.Close(), rd.Close())
+}
+
+func lockstep(w io.Writer, rd io.Reader, size, count int) (times []time.Duration, err error) {
+	block := make([]byte, size)
+	for range count {
+		begin := time.Now()
+		if _, err := w.Write(block); err != nil {
+			return nil, err
+		}
+		if _, err := io.ReadFull(rd, block); err != nil {
+			return nil, err
+		}
+		times = append(times, time.Since(begin))
 	}
-	return r, rd.Close()
+	return times, nil
+}
+
+func pipelined(w io.Writer, rd io.Reader, size, count, outstanding int) (times []time.Duration, err error) {
+	sent := make(chan time.Time, outstanding) // of the blocks under way
+	wrote := make(chan error, 1)
+	go func() {
+		block := make([]byte, size)
+		for range count {
+			sent <- time.Now()
+			if _, err := w.Write(block); err != nil {
+				wrote <- err
+				return
+			}
+		}
+		wrote <- nil
+	}()
+	block := make([]byte, size)
+	for range count {
+		if _, err := io.ReadFull(rd, block); err != nil {
+			return nil, err
+		}
+		times = append(times, time.Since(<-sent))
+	}
+	return times, <-wrote
 }
 
 // clientPong sends back what comes.
@@ -128,18 +163,22 @@ func (c *config) zpipes() error {
 		}
 		fmt.Printf("%-28s %14s %14s\n", fmt.Sprintf("throughput %s MB/s", sizeName(size)), show(rates[0]), show(rates[1]))
 	}
-	for _, size := range []int{1, 64, 4 << 10, 64 << 10, 1 << 20} {
-		var p99 []float64
-		p50, err := c.turns(func() (float64, error) {
-			r, err := pair([]string{"zping", c.endpoint, strconv.Itoa(size), "2000"}, []string{"zpong", c.endpoint, strconv.Itoa(size)})
-			p99 = append(p99, us(r.P99))
-			return us(r.P50), err
-		})
-		if err != nil {
-			return err
+	for _, size := range []int{64, 4 << 10, 64 << 10, 1 << 20} {
+		var p50, p99 [2]float64
+		for i, outstanding := range []int{1, 64} {
+			var tails [][]float64
+			v, err := c.turns(func() (float64, error) {
+				r, err := pair([]string{"zping", c.endpoint, strconv.Itoa(size), "1000", strconv.Itoa(outstanding)}, []string{"zpong", c.endpoint, strconv.Itoa(size)})
+				tails = append(tails, []float64{us(r.P99)})
+				return us(r.P50), err
+			})
+			if err != nil {
+				return err
+			}
+			p50[i], p99[i] = v, median(tails, 0)
 		}
-		slices.Sort(p99)
-		fmt.Printf("%-28s %14s p50 %10s p99\n", fmt.Sprintf("ping-pong %s us", sizeName(size)), show(p50), show(p99[len(p99)/2]))
+		fmt.Printf("%-28s %14s %14s\n", fmt.Sprintf("there and back %s p50 us", sizeName(size)), show(p50[0]), show(p50[1]))
+		fmt.Printf("%-28s %14s %14s\n", fmt.Sprintf("there and back %s p99 us", sizeName(size)), show(p99[0]), show(p99[1]))
 	}
 	return nil
 }
