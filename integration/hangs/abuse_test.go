@@ -59,3 +59,47 @@ rm -r "$D/many"`
 	}
 	f.passes()
 }
+
+// TestKilledWriterLetsOthersPass kills a process whose write waits with another's
+// behind it that has room: to take the one back completes the other.
+func TestKilledWriterLetsOthersPass(t *testing.T) {
+	f := newFolder(t, lab.NewMount(t))
+	f.must(`python3 -c '
+import os, subprocess, sys, time
+p = sys.argv[1]
+fd = os.open(p, os.O_RDWR | os.O_NONBLOCK)
+try:
+    while os.write(fd, b"x" * 4096):
+        pass
+except BlockingIOError:
+    pass
+if len(sys.argv) > 2:
+    os.read(fd, 100)
+
+def writer(size):
+    w = subprocess.Popen(["dd", "if=/dev/zero", "of=" + p, "bs=%d" % size, "count=1", "conv=notrunc", "status=none"])
+    deadline = time.monotonic() + 2
+    while open("/proc/%d/syscall" % w.pid).read().split()[0] != "1":
+        if time.monotonic() > deadline:
+            sys.exit("the writer does not write")
+    return w
+
+first, second = writer(4096), writer(50)
+first.kill()
+first.wait(2)
+if len(sys.argv) > 2:
+    second.wait(2)
+second.kill()
+second.wait(2)
+' "$P" ` + room())
+	f.passes()
+}
+
+// room is an argument that has the test take 100 bytes out of the full pipe. A
+// kernel FIFO counts pages: room for a short write is room for both.
+func room() string {
+	if lab.Mounted() {
+		return "room"
+	}
+	return ""
+}
