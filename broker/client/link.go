@@ -13,7 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	zmq "github.com/pebbe/zmq4"
@@ -63,6 +63,7 @@ type link struct {
 	poller  *zmq.Poller
 	limits  zpipes.Limits
 	frame   []byte
+	unsent  [][]byte // frames that libzmq had no room for, oldest first
 	spare   []command
 
 	now      time.Time
@@ -78,9 +79,6 @@ type link struct {
 	done   chan struct{} // closed when the goroutine has ended
 	result error         // why it ended; nil after CLOSE-OK. Read it after done
 }
-
-// serial makes the inproc names of ends that share a context unique.
-var serial atomic.Uint64
 
 // dial opens the end and waits until it is.
 func dial(ctx context.Context, endpoint string, open zpipes.Message, o options, r func(*link) role) error {
@@ -147,7 +145,7 @@ func (l *link) begin() error {
 			return fmt.Errorf("make ZeroMQ context: %w", err)
 		}
 	}
-	name := fmt.Sprintf("zpipes.client.%d", serial.Add(1))
+	name := fmt.Sprintf("zpipes.client.%p", l) // unique among ends that share a context
 	if l.box, err = mailbox.New[command](l.context, name); err != nil {
 		return err
 	}
@@ -239,6 +237,9 @@ func (l *link) turn() error {
 		return err
 	}
 	if err := l.receive(); err != nil {
+		return err
+	}
+	if err := l.resend(); err != nil {
 		return err
 	}
 	if l.lost {
@@ -379,9 +380,51 @@ func (l *link) send(m zpipes.Message) error {
 	return l.sendFrame(frame)
 }
 
+// sendFrame sends a frame, now or when libzmq has room for it. The frame is the
+// caller's again.
 func (l *link) sendFrame(frame []byte) error {
-	if _, err := l.socket.SendBytes(frame, zmq.DONTWAIT); err != nil {
-		return fmt.Errorf("%s: %w: send: %w", l.endpoint, ErrBrokerGone, err)
+	if len(l.unsent) > 0 {
+		l.unsent = append(l.unsent, slices.Clone(frame))
+		return nil
+	}
+	sent, err := l.trySend(frame)
+	if err != nil || sent {
+		return err
+	}
+	l.unsent = append(l.unsent, slices.Clone(frame))
+	return l.await(zmq.POLLIN | zmq.POLLOUT)
+}
+
+func (l *link) trySend(frame []byte) (bool, error) {
+	_, err := l.socket.SendBytes(frame, zmq.DONTWAIT)
+	if err != nil && zmq.AsErrno(err) == zmq.Errno(unix.EAGAIN) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %w: send: %w", l.endpoint, ErrBrokerGone, err)
+	}
+	return true, nil
+}
+
+// resend sends the frames that have waited, as far as there is room.
+func (l *link) resend() error {
+	if len(l.unsent) == 0 {
+		return nil
+	}
+	for len(l.unsent) > 0 {
+		sent, err := l.trySend(l.unsent[0])
+		if err != nil || !sent {
+			return err
+		}
+		l.unsent = slices.Delete(l.unsent, 0, 1)
+	}
+	return l.await(zmq.POLLIN)
+}
+
+// await sets what the poller waits for at the socket.
+func (l *link) await(events zmq.State) error {
+	if _, err := l.poller.UpdateBySocket(l.socket, events); err != nil {
+		return fmt.Errorf("poll: %w", err)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	zmq "github.com/pebbe/zmq4"
+
+	"github.com/zpipesfs/zpipesfs/wire/zpipes"
 )
 
 // What is used unless an Option says otherwise.
@@ -66,21 +68,22 @@ func CloseTimeout(d time.Duration) Option {
 // pipe.
 func ReadAhead(bytes int) Option { return func(o *options) { o.ahead = max(bytes, 0) } }
 
-// Chunk is the longest chunk in bytes that a Writer sends; the broker may allow
-// no more than 16 MiB.
+// Chunk is the longest chunk in bytes that a Writer sends: at most 16 MiB
+// (zpipes.DefaultMaxChunk), which is what a broker allows.
 func Chunk(bytes int) Option {
 	return func(o *options) {
 		if bytes <= 0 {
 			bytes = DefaultChunk
 		}
-		o.chunk = bytes
+		o.chunk = min(bytes, zpipes.DefaultMaxChunk)
 	}
 }
 
 // Window lets a Writer return from Write with up to n chunks not yet taken by
 // the broker. An error is told by the next call, at the latest by Close, which
 // waits for them. With 0, the default, Write returns when the broker has taken
-// all of its bytes.
+// all of its bytes. At most 512 chunks and 32 MiB are with the broker at a time;
+// the rest of the window waits here.
 func Window(n int) Option { return func(o *options) { o.window = max(n, 0) } }
 
 func positive(d, otherwise time.Duration) time.Duration {

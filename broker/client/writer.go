@@ -21,6 +21,12 @@ const (
 	inFlight = 4
 	// keepFrames bounds the frames kept to be used again.
 	keepFrames = 16
+
+	// A broker takes a client that has more unanswered for one that floods it
+	// (service.DefaultMaxRequests and DefaultMaxQueue), and libzmq queues no more
+	// than 1000 frames.
+	maxSent      = 512
+	maxSentBytes = 32 << 20
 )
 
 // Writer is a pipe's writing end. Write and Close may be called at the same time.
@@ -32,6 +38,7 @@ type Writer struct {
 	mu      sync.Mutex // guards below
 	queue   []*chunk   // not yet sent, oldest first; the last may still be filled
 	sent    int        // chunks sent and not yet answered
+	onWay   int        // bytes in them
 	put     uint64     // bytes that Write has put in the queue ever
 	taken   uint64     // bytes that the broker has taken ever
 	expired bool       // the chunk sent last met its timeout
@@ -306,9 +313,9 @@ func (w *Writer) tell() {
 // writerRole is a Writer as its link sees it.
 type writerRole Writer
 
-// pump sends what is in the queue, as far as the window goes.
+// pump sends what is in the queue, as far as the window and the connection go.
 func (w *writerRole) pump() error {
-	for {
+	for len(w.link.unsent) == 0 {
 		c := w.next()
 		if c == nil {
 			return nil
@@ -324,6 +331,7 @@ func (w *writerRole) pump() error {
 			return err
 		}
 	}
+	return nil
 }
 
 // next takes the next chunk to be sent off the queue.
@@ -333,15 +341,17 @@ func (w *writerRole) next() *chunk {
 	if len(w.queue) == 0 || w.err != nil || w.closed && w.link.opts.window == 0 {
 		return nil
 	}
-	limit := max(w.link.opts.window, inFlight)
-	if w.sent >= limit {
+	c := w.queue[0]
+	size := len(c.frame) - zpipes.ChunkHeadLen
+	limit := min(max(w.link.opts.window, inFlight), maxSent)
+	if w.sent >= limit || w.sent > 0 && w.onWay+size > maxSentBytes {
 		return nil
 	}
-	c := w.queue[0]
 	w.queue = slices.Delete(w.queue, 0, 1)
 	c.more = false
-	c.size = len(c.frame) - zpipes.ChunkHeadLen
+	c.size = size
 	w.sent++
+	w.onWay += size
 	return c
 }
 
@@ -356,6 +366,7 @@ func (w *writerRole) answer(m zpipes.Message) error {
 	err := verdict(zpipes.Write, m)
 	w.mu.Lock()
 	w.sent--
+	w.onWay -= c.size
 	switch {
 	case w.err != nil:
 	case err == nil:

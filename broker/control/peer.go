@@ -53,41 +53,94 @@ func (c *connection) Close() error {
 	return c.UnixConn.Close()
 }
 
-// maxConns bounds how many descriptors others can make a broker spend.
-const maxConns = 128
+// Bounds of connections at a time, which are descriptors that others can make a
+// broker spend. What strangers may have leaves slots for root and the owner.
+const (
+	maxConns    = 128
+	maxOthers   = 96 // of all users but root and the owner, if they are admitted
+	maxEach     = 32 // of one of them
+	maxRefusals = 8  // of them if they are not: enough to tell some of them so
+)
 
-// listener tells who connects, and has at most maxConns connections at a time.
+// listener tells who connects, and bounds their connections. Root and the owner
+// wait for a slot; others are cut off at once when they have no more.
 type listener struct {
 	*net.UnixListener
+	peer   func(*net.UnixConn) (Peer, error)
+	others bool // admitted; set before the first Accept
 	slots  chan struct{}
 	closed chan struct{}
 	once   sync.Once
+
+	mu   sync.Mutex     // guards below
+	held map[uint32]int // connections of users but root and the owner
+	sum  int            // of held
 }
 
 func newListener(l *net.UnixListener) *listener {
-	return &listener{UnixListener: l, slots: make(chan struct{}, maxConns), closed: make(chan struct{})}
+	return &listener{
+		UnixListener: l, peer: peerOf, slots: make(chan struct{}, maxConns),
+		closed: make(chan struct{}), held: make(map[uint32]int),
+	}
 }
 
-// Accept waits for a slot, then for a connection.
+// Accept waits for a connection, and then for a slot.
 func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	free := sync.OnceFunc(func() { <-l.slots })
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
-			free()
 			return nil, err
 		}
-		peer, err := peerOf(c)
-		if err != nil {
-			c.Close() // it has gone already
+		peer, err := l.peer(c)
+		if err != nil || !l.enter(peer.UID) {
+			c.Close() // it has gone already, or has had enough
 			continue
 		}
-		return &connection{c, peer, free}, nil
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.closed:
+			l.leave(peer.UID)
+			c.Close()
+			return nil, net.ErrClosed
+		}
+		return &connection{c, peer, sync.OnceFunc(func() {
+			<-l.slots
+			l.leave(peer.UID)
+		})}, nil
+	}
+}
+
+// owns reports whether a user is root or the broker's own.
+func owns(uid uint32) bool { return uid == 0 || uid == uint32(os.Geteuid()) }
+
+// enter counts a connection of a user until leave, unless that would be too many.
+func (l *listener) enter(uid uint32) bool {
+	if owns(uid) {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	most := maxOthers
+	if !l.others {
+		most = maxRefusals
+	}
+	if l.sum >= most || l.held[uid] >= maxEach {
+		return false
+	}
+	l.held[uid]++
+	l.sum++
+	return true
+}
+
+func (l *listener) leave(uid uint32) {
+	if owns(uid) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sum--
+	if l.held[uid]--; l.held[uid] == 0 {
+		delete(l.held, uid)
 	}
 }
 

@@ -86,6 +86,7 @@ func (s *Server) Serve(o Options) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	s.listener.others = o.AllowOther
 	s.http = &http.Server{
 		Handler:           s.admit(o.AllowOther, s.routes),
 		ReadHeaderTimeout: readLimit,
@@ -148,7 +149,7 @@ func (s *Server) admit(others bool, next http.Handler) http.Handler {
 		}
 		defer s.serving.Done()
 		peer := r.Context().Value(peerKey{}).(Peer)
-		if !others && peer.UID != 0 && peer.UID != uint32(os.Geteuid()) {
+		if !others && !owns(peer.UID) {
 			w.Header().Set("Connection", "close")
 			answer(w, nil, fmt.Errorf("%w: broker %s serves user %d and root only", fs.ErrPermission, s.name, os.Geteuid()))
 			return

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,6 +183,61 @@ func TestConnectionsAreBounded(t *testing.T) {
 	idle[0].Close()
 	if _, err := c.Info(limited(t, 5*time.Second)); err != nil {
 		t.Errorf("call with a slot free: %v", err)
+	}
+}
+
+// Silent strangers, admitted or not, leave room for root and the owner.
+func TestStrangersLeaveRoom(t *testing.T) {
+	for _, others := range []bool{false, true} {
+		s, c := newPair(t)
+		HandleBroker(s, broker.New(broker.Config{}), Info{})
+		var strangers atomic.Int64
+		strangers.Store(2 * maxConns)
+		s.listener.peer = func(conn *net.UnixConn) (Peer, error) {
+			p, err := peerOf(conn)
+			if left := strangers.Add(-1); left >= 0 {
+				p.UID = uint32(os.Geteuid()) + 1 + uint32(left)%7
+			}
+			return p, err
+		}
+		s.Serve(Options{AllowOther: others})
+		for range 2 * maxConns {
+			conn, err := net.DialUnix("unix", nil, address(s.name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+		}
+		if _, err := c.Info(limited(t, 5*time.Second)); err != nil {
+			t.Errorf("others admitted %v: the owner's call: %v", others, err)
+		}
+		want := maxRefusals
+		if others {
+			want = maxOthers
+		}
+		s.listener.mu.Lock()
+		if s.listener.sum != want {
+			t.Errorf("others admitted %v: strangers have %d connections, want %d", others, s.listener.sum, want)
+		}
+		s.listener.mu.Unlock()
+	}
+}
+
+func TestOneStrangerLeavesRoomForOthers(t *testing.T) {
+	s, _ := newPair(t)
+	s.listener.others = true
+	one, two := uint32(os.Geteuid())+1, uint32(os.Geteuid())+2
+	for i := range maxEach + 1 {
+		if got := s.listener.enter(one); got != (i < maxEach) {
+			t.Errorf("connection %d of one user: admitted %v", i, got)
+		}
+	}
+	if !s.listener.enter(two) {
+		t.Error("another user is not admitted")
+	}
+	s.listener.leave(one)
+	if !s.listener.enter(one) {
+		t.Error("a user that has left is not admitted again")
 	}
 }
 

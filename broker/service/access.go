@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	zmq "github.com/pebbe/zmq4"
 
@@ -23,6 +24,12 @@ const (
 	zapTCP      = "zpipes.tcp"
 )
 
+// Bounds of what is logged of those that are refused.
+const (
+	tellEvery = time.Minute
+	toldUsers = 64 // whose first refusal is logged at once
+)
+
 // porter decides who may connect: libzmq asks it, by ZAP, about each client. The
 // loop owns it.
 type porter struct {
@@ -30,10 +37,14 @@ type porter struct {
 	allow  func(uid int) bool
 	log    *slog.Logger
 	stats  *counters
+
+	told     map[int]bool // users whose refusal was logged
+	untold   int          // refusals that were not
+	lastTold time.Time
 }
 
 func (p *porter) open(ctx *zmq.Context, cfg Config, stats *counters) error {
-	p.allow, p.log, p.stats = cfg.AllowUID, cfg.Log, stats
+	p.allow, p.log, p.stats, p.told = cfg.AllowUID, cfg.Log, stats, make(map[int]bool)
 	if p.allow == nil {
 		own := os.Geteuid()
 		p.allow = func(uid int) bool { return uid == 0 || uid == own }
@@ -85,8 +96,23 @@ func (p *porter) admits(domain, address string) bool {
 		return true
 	}
 	p.stats.refused.Add(1)
-	p.log.Warn("refused a ZPIPES client: its user may not connect", "uid", who.uid, "pid", who.pid)
+	p.tell(who, time.Now())
 	return false
+}
+
+// tell logs the first refusal of a user, and of all others one in a while with
+// their count: who is refused must not fill the log.
+func (p *porter) tell(who peer, now time.Time) {
+	first := !p.told[who.uid] && len(p.told) < toldUsers
+	if !first && now.Sub(p.lastTold) < tellEvery {
+		p.untold++
+		return
+	}
+	if first {
+		p.told[who.uid] = true
+	}
+	p.log.Warn("refused a ZPIPES client: its user may not connect", "uid", who.uid, "pid", who.pid, "unlogged", p.untold)
+	p.lastTold, p.untold = now, 0
 }
 
 // peer is a process at the other end of an ipc connection.

@@ -29,7 +29,9 @@ type client struct {
 	rid  []byte // the same, to be sent
 	fd   string // its connection's descriptor, as libzmq names it
 	pid  int    // its process; 0: unknown
-	name string // the pipe's
+
+	reused bool   // its connection has ended, and another has the descriptor
+	name   string // the pipe's
 
 	end    end
 	ended  bool         // READ-END was answered, and is for ever
@@ -94,6 +96,7 @@ func (c *client) discard(k kind) {
 // abandon closes the end of a client that is dropped.
 func (c *client) abandon() {
 	c.gone = true
+	c.loop.stats.queued.Add(-int64(c.held()))
 	c.waiting = queue{}
 	c.unsent = nil
 	c.closeEnd()
@@ -148,7 +151,8 @@ type request struct {
 	size    uint32
 	timeout uint32
 	chunk   []byte
-	cost    int // bytes it holds
+	evicted bool // its chunk was given up
+	cost    int  // bytes it holds
 }
 
 // queue is a client's requests in the order they came.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	zmq "github.com/pebbe/zmq4"
@@ -25,6 +26,9 @@ const (
 	// answersHWM is how many answers wait in libzmq for a client that does not
 	// read them, before the service stops serving it.
 	answersHWM = 128
+	// requestsHWM is how many requests libzmq takes from a client before the
+	// service does.
+	requestsHWM = 64
 	// frameSlack is by how much a frame may exceed the longest WRITE and still be
 	// answered INVALID; the connection of a client that sends more is cut before
 	// any memory is taken.
@@ -58,6 +62,7 @@ func (d *door) open(ctx *zmq.Context, cfg Config) error {
 	err = errors.Join(
 		d.router.SetRouterMandatory(1),
 		d.router.SetSndhwm(answersHWM),
+		d.router.SetRcvhwm(requestsHWM),
 		d.router.SetMaxmsgsize(longest),
 		d.router.SetHandshakeIvl(cfg.ClientTimeout),
 		d.router.SetIpv6(true),
@@ -78,10 +83,20 @@ func (d *door) bind(endpoint string, cfg Config) error {
 	switch {
 	case ok && scheme == "ipc" && len(address) > 1:
 		return d.bindUnix(endpoint, address, cfg.AllowUID != nil)
-	case ok && scheme == "tcp" && strings.Contains(address, ":"):
+	case ok && scheme == "tcp" && hasPort(address):
 		return d.bindTCP(endpoint, address, cfg)
 	}
 	return fmt.Errorf("%w: want ipc://@/NAME, ipc:///PATH or tcp://ADDRESS:PORT", ErrEndpoint)
+}
+
+// hasPort checks the port, which libzmq takes modulo 65536.
+func hasPort(address string) bool {
+	port := address[strings.LastIndexByte(address, ':')+1:]
+	if port == address || port == "*" {
+		return port != address
+	}
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 func (d *door) bindTCP(endpoint, address string, cfg Config) error {

@@ -6,7 +6,9 @@ package service
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/zpipesfs/zpipesfs/broker"
 )
@@ -78,6 +81,51 @@ func TestBadEndpoints(t *testing.T) {
 	}
 }
 
+func TestEndpointsOutOfRange(t *testing.T) {
+	long := strings.Repeat("x", 107)
+	for _, endpoint := range []string{"tcp://127.0.0.1:99999", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:-1", "tcp://127.0.0.1:",
+		"tcp://*", "ipc:///" + long, "ipc://@" + long} {
+		s, err := Start(Config{Broker: broker.New(broker.Config{}), Endpoints: []string{endpoint}})
+		if err == nil {
+			s.Close()
+		}
+		if !errors.Is(err, ErrEndpoint) {
+			t.Errorf("%q: got %v, want ErrEndpoint", endpoint, err)
+		}
+	}
+	h := serve(t, func(c *Config) { c.Endpoints = []string{(unique() + long)[:len("ipc://")+107]} })
+	h.dial(t).ask(input("p"), inputOK)
+}
+
+// TestLockedDirectory: who holds the directory's lock keeps a broker from
+// starting, but not for ever from saying so.
+func TestLockedDirectory(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Open(dir)
+	must(t, err)
+	defer f.Close()
+	must(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	cfg := Config{Broker: broker.New(broker.Config{}), Endpoints: []string{"ipc://" + dir + "/s"}}
+	failed := make(chan error, 1)
+	go func() {
+		s, err := Start(cfg)
+		if err == nil {
+			s.Close()
+		}
+		failed <- err
+	}()
+	select {
+	case err := <-failed:
+		if !errors.Is(err, ErrInUse) {
+			t.Errorf("got %v, want ErrInUse", err)
+		}
+	case <-time.After(patience):
+		t.Error("still waiting")
+		must(t, syscall.Flock(int(f.Fd()), syscall.LOCK_UN))
+		<-failed
+	}
+}
+
 func TestPortIsResolved(t *testing.T) {
 	h := serve(t, func(c *Config) { c.Endpoints = []string{"tcp://127.0.0.1:*", unique()} })
 	if len(h.Endpoints()) != 2 || strings.HasSuffix(h.endpoint, "*") {
@@ -121,6 +169,29 @@ func TestUserIsRefused(t *testing.T) {
 				t.Error("no refusal was counted")
 			}
 		})
+	}
+}
+
+// TestRefusalsDoNotFillTheLog: one line for each user, then one a minute.
+func TestRefusalsDoNotFillTheLog(t *testing.T) {
+	var log strings.Builder
+	p := porter{allow: func(int) bool { return false }, stats: new(counters), told: make(map[int]bool),
+		log: slog.New(slog.NewTextHandler(&log, nil))}
+	for uid := range 1000 {
+		for range 3 {
+			p.admits(zapIPC, fmt.Sprintf("localhost:%d:1:2", uid))
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n == 0 || n > toldUsers {
+		t.Errorf("%d lines", n)
+	}
+	log.Reset()
+	p.tell(peer{uid: 1, pid: 2}, time.Now().Add(2*tellEvery))
+	if !strings.Contains(log.String(), "unlogged=2810") { // since the 64th user's first
+		t.Errorf("later: %q", log.String())
+	}
+	if p.stats.refused.Load() != 3000 {
+		t.Errorf("%d refusals counted", p.stats.refused.Load())
 	}
 }
 

@@ -195,23 +195,13 @@ func (l *loop) receive(arrived bool) (empty bool, err error) {
 
 // message reads what follows a routing id and gives it to the client.
 func (l *loop) message(id []byte) error {
-	c := l.clients[string(id)]
-	var frame []byte
-	var err error
-	// libzmq's own ids begin with zero and name one connection; a client that
-	// chose its id may have come back on another.
-	if c == nil || id[0] != 0 {
-		var properties map[string]string
-		frame, properties, err = l.door.router.RecvBytesWithMetadata(0, propertyFD, propertyPeer)
-		if err == nil {
-			c = l.recognise(c, id, properties)
-		}
-	} else {
-		frame, err = l.door.router.RecvBytes(0)
-	}
+	// A client that chose its id, whatever that looks like, may have come back on
+	// another connection.
+	frame, properties, err := l.door.router.RecvBytesWithMetadata(0, propertyFD, propertyPeer)
 	if err != nil {
 		return err
 	}
+	c := l.recognise(l.clients[string(id)], id, properties)
 	more, err := l.door.router.GetRcvmore()
 	if err != nil {
 		return err
@@ -229,11 +219,16 @@ func (l *loop) message(id []byte) error {
 
 // recognise returns the client that a connection belongs to.
 func (l *loop) recognise(c *client, id []byte, properties map[string]string) *client {
+	// libzmq lets nobody have an id before all is received that came from who had
+	// it; the ids it chooses itself, zero and four octets, it never gives again.
+	fd, own := properties[propertyFD], len(id) == 5 && id[0] == 0
+	if c != nil && c.fd == fd && own {
+		return c
+	}
 	// A descriptor's number is used again once a connection has ended; that it
 	// ended is then known here already.
 	l.monitor.drain()
-	fd := properties[propertyFD]
-	if c != nil && c.fd == fd {
+	if c != nil && c.fd == fd && !c.reused {
 		return c
 	}
 	if c != nil {

@@ -17,12 +17,19 @@ import (
 	zclient "github.com/zpipesfs/zpipesfs/broker/client"
 )
 
-// asClient has the test binary be a client of the endpoint it names.
-const asClient = "ZPIPES_TEST_CLIENT"
+// asClient has the test binary be a client of the endpoint it names, asService a
+// service there.
+const (
+	asClient  = "ZPIPES_TEST_CLIENT"
+	asService = "ZPIPES_TEST_SERVICE"
+)
 
 func TestMain(m *testing.M) {
 	if endpoint := os.Getenv(asClient); endpoint != "" {
 		os.Exit(beClient(endpoint))
+	}
+	if endpoint := os.Getenv(asService); endpoint != "" {
+		os.Exit(beService(endpoint))
 	}
 	status := m.Run()
 	if left := lingering(0); left != "" {

@@ -35,7 +35,7 @@ type monitor struct {
 
 func (m *monitor) open(ctx *zmq.Context, watched *zmq.Socket) error {
 	m.byFD = make(map[string]*client)
-	if err := watched.Monitor(monitorEndpoint, zmq.EVENT_DISCONNECTED); err != nil {
+	if err := watched.Monitor(monitorEndpoint, zmq.EVENT_ACCEPTED|zmq.EVENT_DISCONNECTED); err != nil {
 		return fmt.Errorf("monitor connections: %w", err)
 	}
 	var err error
@@ -83,13 +83,21 @@ func (m *monitor) drain() {
 		if err != nil {
 			return
 		}
-		if kind != zmq.EVENT_DISCONNECTED {
-			continue
-		}
 		name := strconv.Itoa(fd)
-		if c := m.byFD[name]; c != nil {
+		if kind == zmq.EVENT_ACCEPTED {
+			m.reused(name)
+		} else if c := m.byFD[name]; c != nil {
 			delete(m.byFD, name)
 			m.left = append(m.left, c)
+		}
+	}
+}
+
+// reused notes that a new connection has the descriptor of ones that have ended.
+func (m *monitor) reused(fd string) {
+	for _, c := range m.left {
+		if c.fd == fd {
+			c.reused = true
 		}
 	}
 }

@@ -90,7 +90,9 @@ func TestConversation(t *testing.T) {
 		"close during a write":          {w(output("p")), W(outputOK), w(write("abc", 0)), w(closeIt), W(writeFailed("closed")), W(closeOK), r(input("p")), R(inputOK), r(readN(1, 20)), R(readTimeout)},
 		"close during writes, more behind": {w(output("p")), W(outputOK), w(write("abc", 0)), w(write("d", 0)), w(closeIt), w(write("e", 0)),
 			W(writeFailed("closed")), W(writeFailed("closed")), W(closeOK), W(invalid)},
-		"empty write": opened(w(write("", 0)), W(writeOK), w(write("", 1)), W(writeOK), w(write("a", 0)), W(writeOK), r(readN(1, 0)), R(readOK("a"))),
+		"empty write":                   opened(w(write("", 0)), W(writeOK), w(write("", 1)), W(writeOK), w(write("a", 0)), W(writeOK), r(readN(1, 0)), R(readOK("a"))),
+		"empty write after the reader":  opened(r(closeIt), R(closeOK), w(write("", 0)), W(writeFailed("no reader"))),
+		"empty write before any reader": {w(output("p")), W(outputOK), w(write("", 20)), W(writeTimeout), w(write("", 0)), r(input("p")), R(inputOK), W(writeOK)},
 		"empty write in its turn": {w(output("p")), W(outputOK), w(write("a", 0)), w(write("", 0)), w(ping), W(pingOK),
 			r(input("p")), R(inputOK), W(writeOK), W(writeOK)},
 

@@ -67,15 +67,11 @@ func (l *loop) malformed(c *client, err error) {
 	c.take(request{})
 }
 
-// take puts a request in line and serves what can be served.
+// take puts a request in line unless that is too long.
 func (c *client) take(r request) {
 	l := c.loop
 	c.heard = l.now
-	held := c.waiting.bytes
-	if c.busy {
-		held += c.doing.cost
-	}
-	if c.waiting.len() >= l.cfg.MaxRequests || held+r.cost > l.cfg.MaxQueue {
+	if c.waiting.len() >= l.cfg.MaxRequests || c.held()+r.cost > l.cfg.MaxQueue {
 		if c.closes > 0 {
 			// It has not even read what became of those before.
 			l.stats.flooded.Add(1)
@@ -86,7 +82,14 @@ func (c *client) take(r request) {
 		l.log.Warn("closed a ZPIPES client's end: too many requests are unanswered", c.attributes()...)
 		r = request{flood: true}
 	}
+	l.makeRoom(r.cost)
+	c.push(r)
+}
+
+// push puts a request in line and serves what can be served.
+func (c *client) push(r request) {
 	c.waiting.push(r)
+	c.loop.stats.queued.Add(int64(r.cost))
 	if r.id == zpipes.Close || r.flood {
 		c.closes++
 		if c.busy && c.doing.id != zpipes.Input && c.doing.id != zpipes.Output {
@@ -99,7 +102,9 @@ func (c *client) take(r request) {
 // serve begins requests until one has to wait.
 func (c *client) serve() {
 	for !c.busy && c.unsent == nil && c.waiting.len() > 0 {
-		c.begin(c.waiting.pop())
+		r := c.waiting.pop()
+		c.loop.stats.queued.Add(-int64(r.cost))
+		c.begin(r)
 	}
 }
 
@@ -142,6 +147,7 @@ func (c *client) open(r request) {
 // start notes a request that the engine works on; its timeout begins here.
 func (c *client) start(r request) {
 	c.busy, c.doing, c.deadline = true, r, time.Time{}
+	c.loop.stats.queued.Add(int64(r.cost))
 	if r.timeout > 0 && r.id != zpipes.Input && r.id != zpipes.Output {
 		c.deadline = c.loop.now.Add(time.Duration(r.timeout) * time.Millisecond)
 		c.loop.schedule(c, c.deadline)
@@ -168,14 +174,15 @@ func (c *client) read(r request) {
 
 func (c *client) write(r request) {
 	switch {
-	case c.writer == nil:
+	case c.writer == nil || r.evicted:
 		c.fail(zpipes.WriteFailed, c.closingReason())
-	case len(r.chunk) == 0:
-		c.answer(zpipes.Message{ID: zpipes.WriteOK})
 	default:
 		c.start(r)
 		c.doing.chunk = nil
-		c.writeOp.Chunks = append(c.writeOp.Chunks[:0], pipe.ChunkOf(r.chunk))
+		c.writeOp.Chunks = c.writeOp.Chunks[:0]
+		if len(r.chunk) > 0 { // without a chunk it waits or fails as others do
+			c.writeOp.Chunks = append(c.writeOp.Chunks, pipe.ChunkOf(r.chunk))
+		}
 		c.writeOp.Whole, c.writeOp.NonBlock = true, c.closes > 0
 		c.writer.Start(&c.writeOp)
 	}
@@ -229,6 +236,7 @@ func (c *client) finish(m zpipes.Message) {
 }
 
 func (c *client) done() {
+	c.loop.stats.queued.Add(-int64(c.doing.cost))
 	c.busy, c.deadline, c.doing = false, time.Time{}, request{}
 	c.heard = c.loop.now
 }

@@ -32,6 +32,7 @@ const (
 	DefaultClientTimeout = 10 * time.Second
 	DefaultMaxRequests   = 4096
 	DefaultMaxQueue      = 128 << 20
+	DefaultMaxTotal      = 256 << 20
 )
 
 // Config shapes a Service.
@@ -43,6 +44,7 @@ type Config struct {
 	MaxChunk      int           // longest chunk in bytes, written or read; 0: zpipes.DefaultMaxChunk
 	MaxRequests   int           // requests one client may have unanswered; 0: DefaultMaxRequests
 	MaxQueue      int           // bytes of them; 0: DefaultMaxQueue; at least MaxChunk
+	MaxTotal      int           // bytes of those of all clients; 0: DefaultMaxTotal; at least MaxChunk
 
 	// AllowUID says which users may connect to ipc endpoints. Nil: root and the
 	// broker's own. It runs in the service's goroutine and must not wait.
@@ -64,7 +66,11 @@ func (c *Config) fill() {
 	if c.MaxQueue <= 0 {
 		c.MaxQueue = DefaultMaxQueue
 	}
-	c.MaxQueue = max(c.MaxQueue, c.MaxChunk+zpipes.ChunkHeadLen+zpipes.TimeoutLen)
+	if c.MaxTotal <= 0 {
+		c.MaxTotal = DefaultMaxTotal
+	}
+	frame := c.MaxChunk + zpipes.ChunkHeadLen + zpipes.TimeoutLen
+	c.MaxQueue, c.MaxTotal = max(c.MaxQueue, frame), max(c.MaxTotal, frame)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -80,6 +86,7 @@ type Service struct {
 	endpoints []string
 	context   *zmq.Context
 	running   sync.WaitGroup
+	done      chan struct{} // closed when the loop has ended
 	closing   sync.Once
 }
 
@@ -95,13 +102,19 @@ func Start(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("start ZPIPES service: %w: none given", ErrEndpoint)
 	}
 	cfg.fill()
+	if err := seedRoutingIDs(); err != nil {
+		return nil, fmt.Errorf("start ZPIPES service: %w", err)
+	}
 	ctx, err := zmq.NewContext()
 	if err != nil {
 		return nil, fmt.Errorf("start ZPIPES service: make ZeroMQ context: %w", err)
 	}
-	s := &Service{loop: newLoop(cfg), context: ctx}
+	s := &Service{loop: newLoop(cfg), context: ctx, done: make(chan struct{})}
 	ready := make(chan error)
-	s.running.Go(func() { s.loop.run(ctx, ready) })
+	s.running.Go(func() {
+		defer close(s.done)
+		s.loop.run(ctx, ready)
+	})
 	if err := <-ready; err != nil {
 		s.running.Wait()
 		return nil, errors.Join(fmt.Errorf("start ZPIPES service: %w", err), ctx.Term())
@@ -113,6 +126,10 @@ func Start(cfg Config) (*Service, error) {
 // Endpoints returns what is bound, in the order of Config: with the port that
 // was chosen where it left that open.
 func (s *Service) Endpoints() []string { return append([]string(nil), s.endpoints...) }
+
+// Done is closed when the service has ended: by Close, or by itself, and then
+// Close returns why.
+func (s *Service) Done() <-chan struct{} { return s.done }
 
 // Close drops all clients, closes their ends and waits until no goroutine,
 // socket or file of the service is left. ErrClosed if it was closed before.

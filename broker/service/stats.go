@@ -11,6 +11,7 @@ type Stats struct {
 	Clients   int64  `json:"clients"`   // known now
 	Readers   int64  `json:"readers"`   // of them with a reader open
 	Writers   int64  `json:"writers"`   // of them with a writer open
+	Queued    int64  `json:"queued"`    // bytes of requests that are unanswered
 	Requests  uint64 `json:"requests"`  // received, PINGs too
 	BytesIn   uint64 `json:"bytesIn"`   // taken from WRITEs
 	BytesOut  uint64 `json:"bytesOut"`  // given to READs
@@ -24,7 +25,7 @@ type Stats struct {
 
 // counters are Stats as the loop counts them and anybody reads them.
 type counters struct {
-	clients, readers, writers              atomic.Int64
+	clients, readers, writers, queued      atomic.Int64
 	requests, bytesIn, bytesOut, malformed atomic.Uint64
 	expired, gone, flooded, stuck, refused atomic.Uint64
 }
@@ -33,7 +34,7 @@ type counters struct {
 func (s *Service) Stats() Stats {
 	c := &s.loop.stats
 	return Stats{
-		Clients: c.clients.Load(), Readers: c.readers.Load(), Writers: c.writers.Load(),
+		Clients: c.clients.Load(), Readers: c.readers.Load(), Writers: c.writers.Load(), Queued: c.queued.Load(),
 		Requests: c.requests.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		Malformed: c.malformed.Load(), Expired: c.expired.Load(), Gone: c.gone.Load(),
 		Flooded: c.flooded.Load(), Stuck: c.stuck.Load(), Refused: c.refused.Load(),

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,9 +19,21 @@ const (
 	modeOthers = 0o666 // who may come in is then for Config.AllowUID to say
 )
 
+const (
+	lockTimeout = 2 * time.Second
+	lockEvery   = 10 * time.Millisecond
+
+	// longestAddress is what sun_path has room for, with the NUL behind a path (unix(7));
+	// the @ of an abstract name is the NUL before it.
+	longestAddress = 107
+)
+
 // listenUnix returns a listening socket at address: abstract if that begins
 // with @, else a path, whose file is returned too.
 func listenUnix(address string, others bool) (fd int, file *socketFile, err error) {
+	if n := len(address); n > longestAddress {
+		return -1, nil, fmt.Errorf("%w: a socket's address has at most %d octets, this one %d", ErrEndpoint, longestAddress, n)
+	}
 	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, nil, fmt.Errorf("make Unix socket: %w", err)
@@ -89,12 +102,21 @@ func claimPath(fd int, path string, others bool) (*socketFile, error) {
 	return file, nil
 }
 
-// lock takes the directory's flock(2), which is held for moments only.
+// lock takes the directory's flock(2), which brokers hold for moments only. But
+// anybody who can open the directory can, for as long as he likes.
 func lock(dir int) error {
+	tick := time.NewTicker(lockEvery)
+	defer tick.Stop()
+	end := time.After(lockTimeout)
 	for {
-		err := unix.Flock(dir, unix.LOCK_EX)
-		if err != unix.EINTR {
+		err := unix.Flock(dir, unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
 			return err
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			return fmt.Errorf("%w: somebody has held the lock for %v", ErrInUse, lockTimeout)
 		}
 	}
 }

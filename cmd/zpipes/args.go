@@ -31,7 +31,9 @@ func reorder(args []string) []string {
 			rest, todo = append(rest, todo...), nil
 		case len(arg) < 2 || arg[0] != '-':
 			rest = append(rest, arg)
-		case takesValue[strings.TrimLeft(arg, "-")] && len(todo) > 0:
+		case takesValue[strings.TrimLeft(arg, "-")] && len(todo) == 0:
+			return append(flags, arg) // its value is missing, which a "--" behind it would hide
+		case takesValue[strings.TrimLeft(arg, "-")]:
 			flags = append(flags, arg, todo[0])
 			todo = todo[1:]
 		default:

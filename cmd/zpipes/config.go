@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,6 +20,10 @@ import (
 const (
 	defaultName          = "local"
 	defaultClientTimeout = 10 * time.Second
+
+	// minClientTimeout leaves package broker/client, which pings an idle broker at
+	// least every 3 seconds, two tries.
+	minClientTimeout = 5 * time.Second
 )
 
 // serverConfig is what the flags of mount and broker say.
@@ -45,7 +50,7 @@ func serverFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "allow-other", Usage: "let other users use the mount, the endpoints and the control socket"},
 		&cli.BoolFlag{Name: "daemon", Usage: "return when everything is ready and go on in the background"},
 		&cli.StringFlag{Name: "pid-file", Usage: "write the process id to `FILE` when ready"},
-		&cli.StringFlag{Name: "log-file", Usage: "log to `FILE`; SIGHUP opens it again (default: standard error)"},
+		&cli.StringFlag{Name: "log-file", Usage: "log to `FILE`; SIGHUP opens it again (default: standard error; of a daemon: none)"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "log from `LEVEL` on: debug, info, warn, error"},
 	}
 }
@@ -85,8 +90,14 @@ func (cfg *serverConfig) check() error {
 	switch {
 	case cfg.Capacity < pipe.Buf:
 		return usage("--capacity: a pipe buffers at least %d bytes", pipe.Buf)
-	case cfg.ClientTimeout <= 0:
-		return usage("--client-timeout: want more than 0")
+	case cfg.ClientTimeout < minClientTimeout:
+		return usage("--client-timeout: want %v or more", minClientTimeout)
+	}
+	for _, e := range cfg.Endpoints {
+		// A daemon changes its working directory; clients have others anyway.
+		if path, ipc := strings.CutPrefix(e, "ipc://"); ipc && path != "" && path[0] != '@' && path[0] != '/' {
+			return usage("--endpoint: %s: the path is not absolute", e)
+		}
 	}
 	if err := control.CheckName(cfg.Name); err != nil {
 		return usage("--name: %w", err)

@@ -32,17 +32,19 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) exitCode {
 
 func newApp(stdin io.Reader, stdout io.Writer, verdict *verdict) *cli.App {
 	return &cli.App{
-		Name:           "zpipes",
-		Usage:          "named pipes as files, shared by programs and hosts",
-		UsageText:      "zpipes COMMAND [FLAGS] [ARGUMENTS]",
-		Description:    exitCodeHelp,
-		Reader:         stdin,
-		Writer:         stdout,
-		ErrWriter:      io.Discard, // errors are run's to tell
-		HideVersion:    true,
-		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usage("%w: run \"zpipes help\"", err) },
-		Commands:       commands(verdict),
+		Name:        "zpipes",
+		Usage:       "named pipes as files, shared by programs and hosts",
+		UsageText:   "zpipes COMMAND [FLAGS] [ARGUMENTS]",
+		Description: exitCodeHelp,
+		Reader:      stdin,
+		Writer:      stdout,
+		ErrWriter:   io.Discard, // errors are run's to tell
+		HideVersion: true,
+		// A comma is part of an endpoint.
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usage("%w: run \"zpipes help\"", err) },
+		Commands:                  commands(verdict),
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return usage("no such command: %s: run \"zpipes help\"", name)

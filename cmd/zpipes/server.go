@@ -126,6 +126,11 @@ func (s *server) close() error {
 
 // serve tells that everything is ready and waits for the end.
 func (s *server) serve() error {
+	if s.verdict.daemon() && s.logFile == nil {
+		if err := muteStderr(); err != nil {
+			return fmt.Errorf("standard error: %w", err)
+		}
+	}
 	if s.verdict.daemon() && !s.verdict.ready() {
 		return errors.New("who started the daemon has not waited for it")
 	}
@@ -133,7 +138,8 @@ func (s *server) serve() error {
 	return s.wait()
 }
 
-// wait returns when a signal ends the server, or the mount's end does.
+// wait returns when a signal ends the server, or the end of the mount or of the
+// service does.
 func (s *server) wait() error {
 	var gone <-chan struct{}
 	if s.mount != nil {
@@ -148,6 +154,8 @@ func (s *server) wait() error {
 			}
 			s.log.Info("ending", "signal", sig)
 			return nil
+		case <-s.service.Done():
+			return errors.New("the ZPIPES service has ended") // why is what its Close returns
 		case <-gone:
 			if err := s.mount.Wait(); err != nil {
 				return s.mountFailure(err)

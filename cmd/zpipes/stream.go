@@ -23,9 +23,10 @@ import (
 )
 
 const (
-	blockSize   = 1 << 20 // bytes in one step of a copy
+	blockSize   = 1 << 20 // bytes in one step of a writer's copy
 	timedBlock  = 64 << 10
-	chunkWindow = 16 // chunks under way: the broker takes them while standard input is read
+	chunkWindow = 16        // chunks under way: the broker takes them while standard input is read
+	readBlock   = 256 << 10 // what a reader takes before it is out again: other readers want some, too
 	forever     = 100 * 365 * 24 * time.Hour
 )
 
@@ -152,12 +153,12 @@ func (cmd *readCommand) Run(ctx context.Context) error {
 	if err := cmd.probe(ctx); err != nil {
 		return cmd.openFailure("read", err)
 	}
-	r, err := client.OpenReader(ctx, cmd.endpoint, cmd.name)
+	r, err := client.OpenReader(ctx, cmd.endpoint, cmd.name, client.ReadAhead(readBlock))
 	if err != nil {
 		return cmd.openFailure("read", err)
 	}
 	defer r.Close() // a reader has nothing to lose by how that goes
-	block := make([]byte, blockSize)
+	block := make([]byte, readBlock)
 	for {
 		if err := cmd.extend(r.SetReadDeadline); err != nil {
 			return cmd.moveFailure("read", err)

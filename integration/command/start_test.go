@@ -99,6 +99,27 @@ func TestDaemon(t *testing.T) {
 	}
 }
 
+// What the caller has open, a lock say, is not held by the daemon.
+func TestDaemonInheritsNothing(t *testing.T) {
+	home, name := folder(t), newName()
+	pidFile, open := filepath.Join(home, "pid"), filepath.Join(home, "open")
+	ok(t, sh(`exec 7>"$1"; shift; exec "$@"`, open, binary, "broker", "--daemon", "--name", name, "--pid-file", pidFile))
+	pid := pidIn(t, pidFile)
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil || len(fds) < 3 {
+		t.Errorf("it has %d descriptors, %v", len(fds), err)
+	}
+	for _, fd := range fds {
+		if file, _ := os.Readlink(fd); file == open {
+			t.Errorf("its descriptor %s is the caller's %s", filepath.Base(fd), file)
+		}
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the daemon ends", func() bool { return !running(pid) })
+}
+
 func TestDaemonWithoutLog(t *testing.T) {
 	name, pidFile := newName(), filepath.Join(folder(t), "pid")
 	ok(t, zpipes("broker", "--daemon", "--name", name, "--pid-file", pidFile))
@@ -254,7 +275,7 @@ func TestNameIsUnique(t *testing.T) {
 
 func TestEndpoints(t *testing.T) {
 	dir := folder(t)
-	socket := filepath.Join(dir, "s")
+	socket := filepath.Join(dir, "s,1") // a comma is nothing special
 	s := brokered(t, "--endpoint", "ipc://"+socket, "--endpoint", "tcp://127.0.0.1:*")
 	if absent(socket) {
 		t.Error("the socket is not there")

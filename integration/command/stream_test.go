@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +80,29 @@ func TestWriterMayGoFirst(t *testing.T) {
 	}
 	if r := w.wait(); r.code != 0 || r.stdout+r.stderr != "" {
 		t.Errorf("write: %v", r)
+	}
+}
+
+// A reader that cannot put out what it reads leaves the rest in the pipe.
+func TestReadTakesLittleAhead(t *testing.T) {
+	s := brokered(t)
+	ok(t, s.zpipes("create", "p"))
+	start(t, sh(`mkfifo "$1" && exec 3<>"$1" && exec "$2" read p --name "$3" >&3`, filepath.Join(folder(t), "out"), binary, s.name))
+	j := s.zpipes("write", "p")
+	j.stdin = random(8 << 20)
+	start(t, j)
+	var buffered, written int
+	until(t, "the pipe is full", func() bool {
+		f := strings.Fields(lastLine(ok(t, s.zpipes("ls", "-l"))))
+		if len(f) != 9 {
+			return false
+		}
+		buffered, _ = strconv.Atoi(f[5])
+		written, _ = strconv.Atoi(f[6])
+		return buffered > 1<<20-256<<10 // no whole chunk more goes in
+	})
+	if taken := written - buffered; taken == 0 || taken > 640<<10 { // of which 64 KiB are out
+		t.Errorf("the reader has taken %d bytes", taken)
 	}
 }
 
