@@ -93,3 +93,41 @@ func TestDeadlock(t *testing.T) {
 		})
 	}
 }
+
+// TestDeadlockLater: the ring need not go through the first holder in the way,
+// and may close only when a lock changes hands.
+func TestDeadlockLater(t *testing.T) {
+	var table lockTable
+	node, f := new(broker.Node), new(file)
+	record := func(owner, from, to uint64) lock { return lock{write: true, owner: owner, start: from, end: to} }
+	wait := func(want lock) *lockCall {
+		c := &lockCall{node: node, file: f, want: want}
+		table.waiting = append(table.waiting, c)
+		return c
+	}
+	const a, b, c = 1, 2, 3
+	table.set(node, f, record(a, 0, 0)) // waits for nobody
+	table.set(node, f, record(b, 1, 1))
+	table.set(node, f, record(c, 2, 2))
+	wait(record(b, 2, 2))
+	if !table.deadlock(node, record(c, 0, 1)) {
+		t.Error("the ring behind the second holder is not seen")
+	}
+
+	table = lockTable{}
+	table.set(node, f, record(a, 0, 0))
+	table.set(node, f, record(b, 1, 1))
+	first, second := wait(record(b, 0, 0)), wait(record(c, 0, 0))
+	table.unset(node, record(a, 0, 0))
+	if granted := table.grant(); len(granted) != 1 || granted[0] != first {
+		t.Fatalf("granted %v", granted)
+	}
+	if out := table.doomed(); len(out) != 0 {
+		t.Fatalf("%d calls are taken for a ring that is none", len(out))
+	}
+	table.set(node, f, record(c, 5, 5))
+	wait(record(b, 5, 5))
+	if out := table.doomed(); len(out) != 1 || out[0] != second {
+		t.Fatalf("%d calls end for the ring, want the one that waits longest", len(out))
+	}
+}

@@ -108,17 +108,14 @@ func statTimes(dir string) (took []time.Duration) {
 // settled returns the daemon's resident memory in kB once it stays the same.
 func (c *config) settled() (float64, error) {
 	last, same := 0.0, 0
-	for same < 10 {
+	err := poll(patience, 50*time.Millisecond, func() (bool, error) {
 		rss, err := residentKB(c.pid)
-		if err != nil {
-			return 0, err
-		}
 		if same++; rss != last {
 			last, same = rss, 0
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return last, nil
+		return same == 10, err
+	})
+	return last, err
 }
 
 func residentKB(pid int) (float64, error) {

@@ -82,15 +82,31 @@ func (c *config) mount(dir string) (stop func() error, err error) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		return cmd.Wait()
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	err = poll(10*time.Second, 10*time.Millisecond, func() (bool, error) {
 		var st syscall.Statfs_t
 		const fuseMagic = 0x65735546
-		if syscall.Statfs(dir, &st) == nil && st.Type == fuseMagic {
-			c.dir, c.pid = dir, cmd.Process.Pid
-			return stop, nil
+		return syscall.Statfs(dir, &st) == nil && st.Type == fuseMagic, nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the mount does not answer: %w", err), stop())
+	}
+	c.dir, c.pid = dir, cmd.Process.Pid
+	return stop, nil
+}
+
+// poll asks at every tick until the answer is yes or limit has passed.
+func poll(limit, every time.Duration, ask func() (bool, error)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	end := time.After(limit)
+	for {
+		if done, err := ask(); done || err != nil {
+			return err
 		}
-		if time.Now().After(deadline) {
-			return nil, errors.Join(errors.New("the mount does not answer"), stop())
+		select {
+		case <-tick.C:
+		case <-end:
+			return fmt.Errorf("not within %v", limit)
 		}
 	}
 }
