@@ -84,29 +84,43 @@ func (c *client) handle(l *loop, m wire.Message, err error) {
 	}
 }
 
-// welcome makes a client. It is told the tuples at the end of the turn, when what
-// it sent along with its HELLO is known.
+// grace is how long after its HELLO a client is told the tuples. CZMQ's clients
+// tell theirs along with it: so what they hold from before is known to be older
+// than what they are told, and what is newer is not contradicted.
+const grace = 20 * time.Millisecond
+
+// welcome makes a client.
 func (l *loop) welcome(id string) {
 	c := &client{loop: l, id: id, heard: l.now}
 	rid := []byte(id)
 	c.link = &link{
-		name: "client", owner: c, server: true, ttls: true, ready: true, hello: l.now,
+		name: "client", owner: c, server: true, ttls: true, fresh: true,
 		put: func(frame []byte) error { return l.reply(rid, frame) },
 	}
-	c.timer.fire = func() { l.expire(c) }
+	c.timer.fire = c.begin
 	l.admit(c)
-	l.news = true
+	l.timers.set(&c.timer, l.now.Add(grace))
 	l.trace("a gossip client said HELLO")
 }
 
 func (l *loop) admit(c *client) {
 	l.clients[c.id] = c
 	l.stats.Clients++
-	l.watch(c)
+}
+
+// begin tells the client the tuples, after grace.
+func (c *client) begin() {
+	c.fresh, c.ready = false, true
+	c.timer.fire = c.expire
+	c.loop.watch(c)
+	c.loop.catchUp(c.link)
 }
 
 // watch sets when the client is looked at.
 func (l *loop) watch(c *client) {
+	if c.fresh {
+		return // begin will
+	}
 	if l.timeout > 0 {
 		l.timers.set(&c.timer, c.heard.Add(l.timeout))
 	} else {
@@ -115,7 +129,8 @@ func (l *loop) watch(c *client) {
 }
 
 // expire drops a client that was silent for server/timeout.
-func (l *loop) expire(c *client) {
+func (c *client) expire() {
+	l := c.loop
 	if l.now.Sub(c.heard) < l.timeout || l.timeout == 0 {
 		l.watch(c)
 		return
@@ -135,6 +150,7 @@ func (l *loop) readmit(old *lapsed) {
 	delete(l.lapsed, c.id)
 	c.heard, c.ready = l.now, true
 	l.admit(c)
+	l.watch(c)
 	l.news = true
 }
 

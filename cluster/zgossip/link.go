@@ -55,20 +55,10 @@ type link struct {
 	has      map[*tuple]uint64
 	hasUntil uint64
 
-	hello      time.Time // when the link began
-	fresh      bool      // it tells what it knew before the link began
-	greeted    bool      // it was told that our ttls are meant
-	complained bool      // what it does wrong was logged
+	fresh      bool // it cannot know yet what this node holds
+	greeted    bool // it was told that our ttls are meant
+	complained bool // what it does wrong was logged
 }
-
-// young tells whether what the link tells may be older than the link. A CZMQ
-// client tells it at once.
-func (k *link) young(now time.Time) bool {
-	return k.fresh || k.server && now.Sub(k.hello) < grace
-}
-
-// grace is how long after its HELLO a client may be telling what it knew before.
-const grace = 2 * time.Second
 
 // knows notes that the neighbour has told a tuple that is the same here.
 func (k *link) knows(t *tuple) {

@@ -178,7 +178,6 @@ func (r *remote) reopen(why string) {
 // which lets this node know what is older than its own tuples.
 func (r *remote) greet() {
 	r.phase, r.heard = greeting, r.loop.now
-	r.hello = r.loop.now
 	if r.loop.say(r.link, wire.Hello) == nil {
 		r.ping()
 	}

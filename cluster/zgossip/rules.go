@@ -102,7 +102,7 @@ func (l *loop) insists(t *tuple, from *link, value string) bool {
 	switch {
 	case c.ttl > 0: // refreshed, so it holds as long as its publisher lives
 		return true
-	case from.young(l.now): // it tells what was before it heard of this node
+	case from.fresh: // it tells what was before it heard of this node
 		c.replaced(hash)
 		return true
 	case c.patience > 0 && slices.Contains(c.past, hash):

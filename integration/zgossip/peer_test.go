@@ -280,3 +280,5 @@ func eventually(t *testing.T, what func() string, holds func() bool) {
 		}
 	}
 }
+
+var zeroConfig zgossip.Config
