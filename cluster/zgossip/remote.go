@@ -269,7 +269,8 @@ func (r *remote) pong() {
 	}
 }
 
-// events handles what libzmq tells of the connection.
+// events handles what libzmq tells of the connection. After a handshake that
+// failed libzmq would not try again.
 func (r *remote) events() {
 	for s := r.monitor; s != nil && s == r.monitor; {
 		kind, _, _, err := s.RecvEvent(zmq.DONTWAIT)
@@ -277,16 +278,21 @@ func (r *remote) events() {
 			return // EAGAIN
 		}
 		switch {
-		case kind == zmq.EVENT_HANDSHAKE_SUCCEEDED && r.phase == dialling:
-			r.greet()
-		case kind == zmq.EVENT_DISCONNECTED && r.phase > dialling:
+		case kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+			if r.phase == dialling {
+				r.greet()
+			}
+		case kind == zmq.EVENT_DISCONNECTED:
 			r.receive(drainMost)
 			if r.monitor == s {
 				r.reopen("disconnected")
 			}
-		case kind != zmq.EVENT_DISCONNECTED && kind != zmq.EVENT_HANDSHAKE_SUCCEEDED && !r.warned:
-			r.warned = true
-			r.loop.log.Warn("gossip server refuses this node: are the CURVE keys right?", "peer", r.endpoint)
+		default:
+			if !r.warned {
+				r.warned = true
+				r.loop.log.Warn("gossip server refuses this node: are the CURVE keys right?", "peer", r.endpoint)
+			}
+			r.reopen("refused")
 		}
 	}
 }
