@@ -46,6 +46,9 @@ const (
 	MaxTTL = math.MaxUint32 * time.Millisecond
 )
 
+// maxSockets is for a context of the node's own; a remote takes three.
+const maxSockets = 16384
+
 // Config shapes a Node. The zero value will do.
 type Config struct {
 	// Context is that of the sockets. Nodes that are to reach each other by inproc
@@ -100,6 +103,9 @@ func Start(cfg Config) (*Node, error) {
 			return nil, fmt.Errorf("start gossip node: make ZeroMQ context: %w", err)
 		}
 		n.context = ctx
+		if err := ctx.SetMaxSockets(maxSockets); err != nil {
+			return nil, errors.Join(fmt.Errorf("start gossip node: set up ZeroMQ context: %w", err), n.term())
+		}
 	}
 	n.loop = newLoop(cfg, ctx)
 	ready := make(chan error)

@@ -37,6 +37,7 @@ func sharedContext(t *testing.T) *zmq.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
+	must(t, ctx.SetMaxSockets(maxSockets))
 	t.Cleanup(func() {
 		if err := ctx.Term(); err != nil {
 			t.Error(err)
