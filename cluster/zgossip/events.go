@@ -31,20 +31,26 @@ type Event struct {
 	Key, Value string
 }
 
-// freeEvents is how many events are kept before older ones of a key give way to
-// newer.
-const freeEvents = 4096
+// Of events that nobody takes, as many are kept as this has room for; then older
+// ones of a key give way to newer.
+const (
+	freeEvents = 1 << 20 // bytes
+	eventCost  = 64      // bytes that an event takes besides its texts
+)
 
 // stream is a queue of events that whoever reads it may be slow to take: then it
-// keeps the newest of each key, so it is no larger than the tuples that were.
+// keeps the newest of each key, so it is about as large as the tuples are.
 type stream struct {
 	ready chan struct{} // holds one: there is something
 	ended chan struct{}
 
 	mu     sync.Mutex // guards below
 	queue  []Event
-	pruned int // how long the queue was after it was last pruned
+	bytes  int // of the queue
+	pruned int // bytes of the queue after it was last pruned
 }
+
+func (e Event) bytes() int { return eventCost + len(e.Key) + len(e.Value) }
 
 func newStream() *stream {
 	return &stream{ready: make(chan struct{}, 1), ended: make(chan struct{})}
@@ -53,7 +59,8 @@ func newStream() *stream {
 func (s *stream) put(e Event) {
 	s.mu.Lock()
 	s.queue = append(s.queue, e)
-	if len(s.queue) > max(freeEvents, 2*s.pruned) {
+	s.bytes += e.bytes()
+	if s.bytes > max(freeEvents, 2*s.pruned) {
 		s.prune()
 	}
 	s.mu.Unlock()
@@ -67,12 +74,14 @@ func (s *stream) prune() {
 		newest[e.Key] = i
 	}
 	kept := make([]Event, 0, len(newest))
+	s.bytes = 0
 	for i, e := range s.queue {
 		if newest[e.Key] == i {
 			kept = append(kept, e)
+			s.bytes += e.bytes()
 		}
 	}
-	s.queue, s.pruned = kept, len(kept)
+	s.queue, s.pruned = kept, s.bytes
 }
 
 func (s *stream) signal() {
@@ -87,12 +96,13 @@ func (s *stream) take() (Event, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
-		s.queue, s.pruned = nil, 0
+		s.queue, s.pruned = nil, 0 // bytes is 0
 		return Event{}, false
 	}
 	e := s.queue[0]
 	s.queue[0] = Event{}
 	s.queue = s.queue[1:]
+	s.bytes -= e.bytes()
 	if len(s.queue) > 0 {
 		s.signal()
 	}

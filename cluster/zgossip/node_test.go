@@ -7,6 +7,7 @@ package zgossip
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -154,3 +155,15 @@ func TestSeedExample(t *testing.T) {
 }
 
 func localPort(port int) string { return fmt.Sprintf("tcp://127.0.0.1:%d", port) }
+
+// residentPages is the process's resident set (proc_pid_statm(5)).
+func residentPages(t *testing.T) (pages int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/statm")
+	must(t, err)
+	var size int
+	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages
+}
