@@ -97,6 +97,13 @@ func (p *Pipe) attachable(taken bool) error {
 	return nil
 }
 
+// Spend makes an exclusive pipe take no new ends: its name stands for a new one.
+func (p *Pipe) Spend() {
+	p.mu.Lock()
+	p.spent = p.spent || p.cfg.Mode == Exclusive
+	p.mu.Unlock()
+}
+
 // lender is the queue that a remote reader takes from.
 func (r *Reader) lender() *queue {
 	if r.pipe.cfg.Mode == Fanout {
