@@ -20,7 +20,7 @@ type Config struct {
 	Capacity int          // bytes a pipe buffers; 0: pipe.DefaultCapacity; at least pipe.Buf
 	Owner    Owner        // of the root directory and of names that clients make
 	Log      *slog.Logger // nil: none
-	Peers    Peers        // nil: one host alone
+	Names    Names        // nil: one host alone
 }
 
 // Broker is all pipes of one process. Its methods may be called from anywhere.
@@ -175,8 +175,9 @@ func (b *Broker) forget(n *Node, p *pipe.Pipe) {
 }
 
 // tidy removes a name that a client's open made, and the pipe of a name that is
-// gone, once nothing holds it.
+// gone, and gives a pipe the mode that waits for it, once nothing holds it.
 func (b *Broker) tidy(n *Node) {
+	b.settle(n)
 	if n.parent == nil && n.pipe != nil && !n.busy() {
 		b.forget(n, n.pipe)
 	}
