@@ -3,6 +3,7 @@ module github.com/zpipesfs/zpipesfs
 go 1.26.0
 
 require (
+	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/pebbe/zmq4 v1.4.0
 	github.com/urfave/cli/v2 v2.27.7
