@@ -6,6 +6,7 @@ package broker
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
 )
@@ -18,6 +19,33 @@ type Entry struct {
 	Owner     Owner
 	Transient bool // made by a client's open; goes when nothing holds it
 }
+
+// Peers lets the ends of a pipe meet those on other hosts. A broker without one is
+// a whole product on one host.
+type Peers interface {
+	// Enter arranges that ends which are about to open on p, which path names, meet
+	// their partners elsewhere, and then decides e.
+	Enter(p *pipe.Pipe, path string, e *Entering)
+	// Leave tells that the broker has decided e: its ends will not open.
+	Leave(p *pipe.Pipe, e *Entering)
+}
+
+// Entering is an open on its way into a pipe. Whoever decides it first goes on with
+// it: Peers call Done then.
+type Entering struct {
+	Read, Write bool
+	// Done runs with no lock held. With nil it opens the ends before it returns; with
+	// pipe.ErrSpent the path stands for a new pipe.
+	Done func(error)
+
+	decided atomic.Bool
+}
+
+// Decide reports whether it is the first call.
+func (e *Entering) Decide() bool { return !e.decided.Swap(true) }
+
+// Decided reports whether Decide was called.
+func (e *Entering) Decided() bool { return e.decided.Load() }
 
 // Names decides about names together with the other hosts. A broker without one
 // is a whole product on one host.

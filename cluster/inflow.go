@@ -112,7 +112,9 @@ func (c *Cluster) payDue() {
 	due := c.due
 	c.due = nil
 	for _, f := range due {
-		f.pay()
+		if f.due.Load() {
+			f.pay()
+		}
 	}
 }
 

@@ -6,8 +6,9 @@ package cluster
 
 import (
 	"fmt"
-	"sync/atomic"
+	"slices"
 
+	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
@@ -20,12 +21,12 @@ type tie struct {
 	path string
 	reg  uint64
 
-	adrift   bool      // its name is gone: it meets nobody new
-	entering [2]int    // opens under way: for reading, for writing
-	home     peer.ID   // the broker that was told; zero: none
-	told     peer.Ends // what it was told
-	waiting  []*entry  // opens that need a round
-	round    *round    // under way; nil: none
+	adrift   bool               // its name is gone: it meets nobody new
+	entering [2]int             // opens under way: for reading, for writing
+	home     peer.ID            // the broker that was told; zero: none
+	told     peer.Ends          // what it was told
+	waiting  []*broker.Entering // opens that need a round
+	round    *round             // under way; nil: none
 
 	ins  map[regKey]*inflow  // streams that bring bytes, by who writes them
 	outs map[regKey]*outflow // streams that take bytes away, by who reads them
@@ -33,34 +34,27 @@ type tie struct {
 
 // round is one talk with the home and with those whom it names.
 type round struct {
-	entries []*entry
+	entries []*broker.Entering
 	left    int // talks that are not over
 }
 
-// entry is an open that waits until its pipe has met its ends elsewhere.
-type entry struct {
-	read, write bool
-	done        func(error)
-	decided     atomic.Bool // by the core, or by Cancel
-}
-
-// Enter arranges that ends which are about to open on p meet those on other hosts.
-// done runs once, with no lock held: with nil it opens the ends on p before it
-// returns. pipe.ErrSpent: path stands for a new pipe. Cancel returns true if done
-// will not run.
-func (c *Cluster) Enter(p *pipe.Pipe, path string, read, write bool, done func(error)) (cancel func() bool) {
-	e := &entry{read: read, write: write, done: done}
+// Enter is broker.Peers'.
+func (c *Cluster) Enter(p *pipe.Pipe, path string, e *broker.Entering) {
 	c.events.post(func() { c.enter(p, path, e) })
-	return func() bool {
-		if e.decided.Swap(true) {
-			return false
-		}
-		c.events.post(func() { c.withdraw(p, e) })
-		return true
-	}
 }
 
-func (c *Cluster) enter(p *pipe.Pipe, path string, e *entry) {
+// Leave is broker.Peers'. The round that e may be in goes on.
+func (c *Cluster) Leave(p *pipe.Pipe, e *broker.Entering) {
+	c.events.post(func() {
+		if t := c.ties[p]; t != nil {
+			t.count(e, -1)
+			t.waiting = slices.DeleteFunc(t.waiting, func(x *broker.Entering) bool { return x == e })
+			t.settle()
+		}
+	})
+}
+
+func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
 	t := c.ties[p]
 	if t == nil {
 		c.lastReg++
@@ -73,20 +67,12 @@ func (c *Cluster) enter(p *pipe.Pipe, path string, e *entry) {
 	t.step()
 }
 
-func (t *tie) count(e *entry, n int) {
-	if e.read {
+func (t *tie) count(e *broker.Entering, n int) {
+	if e.Read {
 		t.entering[0] += n
 	}
-	if e.write {
+	if e.Write {
 		t.entering[1] += n
-	}
-}
-
-// withdraw is for an entry that Cancel has decided; the round it may be in goes on.
-func (c *Cluster) withdraw(p *pipe.Pipe, e *entry) {
-	if t := c.ties[p]; t != nil {
-		t.count(e, -1)
-		t.settle()
 	}
 }
 
@@ -220,10 +206,10 @@ func (t *tie) conclude(err error) {
 	t.settle()
 }
 
-func (t *tie) admit(entries []*entry, err error) {
+func (t *tie) admit(entries []*broker.Entering, err error) {
 	for _, e := range entries {
-		if !e.decided.Swap(true) {
-			e.done(err)
+		if e.Decide() {
+			e.Done(err)
 			t.count(e, -1)
 		}
 	}
