@@ -7,6 +7,7 @@ package link
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -130,6 +131,13 @@ func (h *hub) find(id peer.ID) *remote {
 	return h.peers[id]
 }
 
+// all returns the peers that are up.
+func (h *hub) all() []*remote {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.AppendSeq(make([]*remote, 0, len(h.peers)), maps.Values(h.peers))
+}
+
 // Up is described at Links.
 func (h *hub) Up(p Peer) {
 	if p.ID == h.cfg.ID {
@@ -229,12 +237,7 @@ func (h *hub) PublicKey() string { return "" }
 
 // Stats is described at Links.
 func (h *hub) Stats() []PeerStat {
-	h.mu.RLock()
-	remotes := make([]*remote, 0, len(h.peers))
-	for _, r := range h.peers {
-		remotes = append(remotes, r)
-	}
-	h.mu.RUnlock()
+	remotes := h.all()
 	stats := make([]PeerStat, 0, len(remotes))
 	for _, r := range remotes {
 		stats = append(stats, r.stats())
@@ -391,29 +394,25 @@ func (h *hub) acknowledge(r *remote) {
 	h.nudge(r)
 }
 
-// flush sends what is due to a peer until transmit, which is given a frame and
-// its parts, returns false: the link takes nothing more now. The sending side
-// calls it. It returns when to call it again if nothing happens before.
-func (h *hub) flush(r *remote, transmit func(f *peer.Frame, parts [][]byte) bool) time.Time {
+// flush sends what is due to a peer, unless the link is blocked, until transmit,
+// which is given a frame and its parts, returns false: the link takes nothing more
+// now. The sending side calls it. It returns when to call it again if nothing happens before.
+func (h *hub) flush(r *remote, blocked bool, transmit func(f *peer.Frame, parts [][]byte) bool) time.Time {
 	r.poked.Store(false)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	blocked := false
-	if r.bye != nil {
-		transmit(r.bye, h.packer.pack(r.bye, nil))
-		r.bye = nil
+	if bye := r.bye; bye != nil && !blocked {
+		transmit(bye, h.packer.pack(bye, nil))
 	}
+	r.bye = nil
 	h.drain(r)
+	h.check(r)
 	for n := 0; r.s != nil && !blocked; n++ {
 		if n == turn {
 			r.look(h.poke)
 			break
 		}
 		now := time.Now()
-		if err := r.s.failed(now); err != nil {
-			h.lose(r, err)
-			break
-		}
 		f, messages, ok := r.s.frame(now)
 		if !ok {
 			break
@@ -426,12 +425,23 @@ func (h *hub) flush(r *remote, transmit func(f *peer.Frame, parts [][]byte) bool
 			r.stat.MessagesOut++
 			r.stat.BytesOut += uint64(m.Len())
 		}
+		h.check(r)
 	}
 	r.blocked.Store(blocked)
 	if r.s == nil {
 		return time.Time{}
 	}
 	return r.s.deadline(blocked)
+}
+
+// check ends the session if it has failed; r.mu is held.
+func (h *hub) check(r *remote) {
+	if r.s == nil {
+		return
+	}
+	if err := r.s.failed(time.Now()); err != nil {
+		h.lose(r, err)
+	}
 }
 
 // drain moves what was given to be sent into the session.
@@ -484,5 +494,17 @@ func compareIDs(a, b peer.ID) int {
 // again has the sending side look at a peer whose link takes something again.
 func (h *hub) again(r *remote) {
 	r.blocked.Store(false)
+	r.look(h.poke)
+}
+
+// announce has a frame sent to a peer, which tells it what was sent and
+// what came.
+func (h *hub) announce(r *remote) {
+	r.mu.Lock()
+	if r.s != nil {
+		r.s.urgent = true
+		r.s.hello = time.Time{}
+	}
+	r.mu.Unlock()
 	r.look(h.poke)
 }

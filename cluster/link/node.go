@@ -28,8 +28,7 @@ type node struct {
 	count uint64
 	dirty []*remote
 
-	dues map[*remote]time.Time // the loop's own: when flush is due
-	next time.Time             // not later than the first of them
+	agenda agenda // the loop's own
 }
 
 type traffic struct{ frames, messages, bytes atomic.Uint64 }
@@ -77,7 +76,7 @@ func newNode(n *Network, cfg Config) *node {
 	d := &node{
 		hub: newHub(cfg), net: n,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}),
-		dues: make(map[*remote]time.Time),
+		agenda: newAgenda(),
 	}
 	d.hub.poke, d.hub.rouse = d.mark, d.kick
 	return d
@@ -157,7 +156,7 @@ func (d *node) turn() time.Time {
 func (d *node) idle() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	at := d.next
+	at := d.agenda.next
 	if len(d.sky) > 0 && d.sky[0].due.Before(at) {
 		at = d.sky[0].due
 	}
@@ -199,14 +198,7 @@ func (d *node) due(r *remote) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.s != nil {
-		d.schedule(r, r.s.deadline(r.blocked.Load()))
-	}
-}
-
-func (d *node) schedule(r *remote, at time.Time) {
-	d.dues[r] = at
-	if at.Before(d.next) {
-		d.next = at
+		d.agenda.set(r, r.s.deadline(r.blocked.Load()))
 	}
 }
 
@@ -217,24 +209,9 @@ func (d *node) sendAll() bool {
 	todo := d.dirty
 	d.dirty = nil
 	d.mu.Unlock()
-	now := time.Now()
-	if !now.Before(d.next) {
-		d.next = now.Add(time.Hour)
-		for r, at := range d.dues {
-			if !now.Before(at) {
-				todo = append(todo, r)
-			} else if at.Before(d.next) {
-				d.next = at
-			}
-		}
-	}
+	todo = d.agenda.due(time.Now(), todo)
 	for _, r := range todo {
-		at := d.flush(r, func(f *peer.Frame, parts [][]byte) bool { return d.transmit(r, f, parts) })
-		if at.IsZero() {
-			delete(d.dues, r)
-			continue
-		}
-		d.schedule(r, at)
+		d.agenda.set(r, d.flush(r, r.blocked.Load(), func(f *peer.Frame, parts [][]byte) bool { return d.transmit(r, f, parts) }))
 	}
 	return len(todo) > 0
 }

@@ -7,6 +7,7 @@ package link
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -162,4 +163,9 @@ func (p *party) stands(t testing.TB, others ...*party) {
 	for _, o := range others {
 		p.until(t, fmt.Sprintf("session of %v with %v", p.id, o.id), func() bool { return p.stat(o.id).Standing })
 	}
+}
+
+// logger writes to the test's log, also of goroutines that outlive what they log.
+func logger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
