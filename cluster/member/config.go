@@ -75,6 +75,11 @@ func (c *Config) check() error {
 	if c.Boot == 0 || c.Version == 0 {
 		return fmt.Errorf("%w: boot %d, version %d: want neither to be 0", ErrConfig, c.Boot, c.Version)
 	}
+	for _, seed := range c.Join {
+		if err := checkSeed(seed); err != nil {
+			return err
+		}
+	}
 	return checkNode(c.Node)
 }
 
