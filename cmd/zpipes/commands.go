@@ -71,6 +71,11 @@ func commands(v *verdict) []*cli.Command {
 			Action: writeAction,
 		},
 		{
+			Name: "keygen", ArgsUsage: "FILE",
+			Usage:  "write a new cluster's key to a file that does not exist",
+			Action: keygenAction,
+		},
+		{
 			Name:   "version",
 			Usage:  "print the version",
 			Action: versionAction,
