@@ -132,8 +132,8 @@ func (h *host) start(name string, set func(*pipe.OpenOp)) *opening {
 	return o
 }
 
-func reading(op *pipe.OpenOp) { op.Read = true }
-func writing(op *pipe.OpenOp) { op.Write = true }
+func reading(op *pipe.OpenOp)  { op.Read = true }
+func writing(op *pipe.OpenOp)  { op.Write = true }
 func readNow(op *pipe.OpenOp)  { op.Read, op.NonBlock = true, true }
 func writeNow(op *pipe.OpenOp) { op.Write, op.NonBlock = true, true }
 
