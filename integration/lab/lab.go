@@ -170,6 +170,10 @@ func leftovers(scratch string) error {
 		errs = append(errs, fmt.Errorf("processes left behind:\n%s", describe(left)))
 		killAll(func() []process { return processesOf(scratch) })
 	}
+	for _, ns := range namespaces(filepath.Base(scratch) + "-") {
+		out, err := exec.Command("ip", "netns", "del", ns).CombinedOutput()
+		errs = append(errs, fmt.Errorf("namespace left behind: %s (removed now: %v %s)", ns, err, out))
+	}
 	for _, m := range mountsBelow(scratch) {
 		errs = append(errs, fmt.Errorf("mount left behind: %s", m.dir))
 		errs = append(errs, m.drop())
