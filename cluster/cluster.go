@@ -19,8 +19,11 @@ import (
 // Config shapes a Cluster.
 type Config struct {
 	Self     peer.ID
-	Capacity int          // bytes that readers here let be sent ahead for a pipe; 0: pipe.DefaultCapacity
-	Log      *slog.Logger // nil: none
+	Capacity int // bytes that readers here let be sent ahead for a pipe; 0: pipe.DefaultCapacity
+	// Tell answers what another broker asks of this one, from any goroutine. Nil:
+	// nothing is told.
+	Tell func(question string) []byte
+	Log  *slog.Logger // nil: none
 }
 
 // Member is a live broker other than this one.
@@ -73,6 +76,9 @@ func New(cfg Config) *Cluster {
 	}
 	if cfg.Capacity == 0 {
 		cfg.Capacity = pipe.DefaultCapacity
+	}
+	if cfg.Tell == nil {
+		cfg.Tell = func(string) []byte { return nil }
 	}
 	return &Cluster{
 		cfg: cfg, log: cfg.Log.With("node", cfg.Self.Node), events: newEvents(),
@@ -253,6 +259,8 @@ func (c *Cluster) receive(from peer.ID, lm link.Message) {
 		c.serveSubscribe(from, &m)
 	case peer.Data, peer.End, peer.Recall, peer.Contend:
 		c.toInflow(from, &m, lm.Body)
+	case peer.Ask:
+		c.serveAsk(from, &m)
 	case peer.Credit, peer.Unsubscribe, peer.Starved, peer.Returned:
 		c.toOutflow(from, &m)
 	}

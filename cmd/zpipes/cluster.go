@@ -95,7 +95,7 @@ func (s *server) openCluster() error {
 	var boot [8]byte
 	_, _ = rand.Read(boot[:]) // never fails: crypto/rand
 	s.id = peer.ID{Node: cfg.Node, Boot: binary.BigEndian.Uint64(boot[:]) | 1}
-	s.cluster = cluster.New(cluster.Config{Self: s.id, Capacity: int(s.cfg.Capacity), Log: s.log})
+	s.cluster = cluster.New(cluster.Config{Self: s.id, Capacity: int(s.cfg.Capacity), Tell: s.tell, Log: s.log})
 	bind := net.JoinHostPort(hostOf(cfg.Bind), "0")
 	links, err := link.Listen(link.Config{
 		ID: s.id, Handler: s.cluster, Bind: "tcp://" + bind, Advertise: hostOf(cfg.Advertise), Curve: s.key != nil,

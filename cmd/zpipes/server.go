@@ -250,6 +250,8 @@ func (s *server) serveControl() {
 		info.MountPoints = append(info.MountPoints, s.mount.Dir())
 	}
 	control.HandleBroker(s.control, s.broker, info)
+	control.Handle(s.control, "status", s.status)
+	control.Handle(s.control, "pipes", s.pipes)
 	s.control.Serve(control.Options{AllowOther: s.cfg.AllowOther, Log: s.log})
 }
 
