@@ -29,8 +29,10 @@ type inflow struct {
 	due    atomic.Bool                 // in Cluster.due, or about to be
 
 	// The core's alone.
-	ended bool // no more bytes come: End has
-	gone  bool
+	ended     bool // no more bytes come: End has
+	gone      bool
+	contended bool // others want its bytes, too: they come when asked for
+	asked     bool // contended: they are asked for
 }
 
 // subscribe asks a broker with writers for their bytes. offered: it surely has a
@@ -153,6 +155,10 @@ func (c *Cluster) toInflow(from peer.ID, m *peer.Message, body []pipe.Chunk) {
 	switch m.Kind {
 	case peer.Data:
 		w.Feed(body)
+		if f.contended {
+			f.asked = false
+			f.t.watch()
+		}
 	case peer.End:
 		f.ended = true
 		f.t.pipe.Close(nil, w, nil)
@@ -160,7 +166,8 @@ func (c *Cluster) toInflow(from peer.ID, m *peer.Message, body []pipe.Chunk) {
 	case peer.Recall:
 		f.giveBack()
 	case peer.Contend:
-		f.contend(m.First)
+		f.contended = m.First
+		f.t.watch()
 	}
 }
 
@@ -210,9 +217,12 @@ func (f *inflow) giveBack() {
 	w := f.writer.Load()
 	w.Recall()
 	fed, _, _ := w.Fed()
+	f.told.Store(int64(fed))
 	f.t.c.send(f.from, &peer.Message{Kind: peer.Returned, Stream: f.stream, Count: uint64(fed)})
+	if f.ended {
+		f.finish()
+		return
+	}
+	f.asked = false
+	f.t.watch()
 }
-
-func (f *inflow) contend(bool) {}
-
-func (t *tie) starved() {}

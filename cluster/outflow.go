@@ -31,6 +31,11 @@ type outflow struct {
 	flowing bool         // its writers are there
 	ended   bool         // End was sent
 	held    bool         // a writer is about to open: no End meanwhile
+
+	contended bool   // others want the bytes, too: send only what is asked for
+	asked     uint64 // contended: bytes that are waited for there
+	wanted    bool   // bytes are to be recalled
+	recalling bool   // they are: nothing is sent until they have come
 }
 
 func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
@@ -52,6 +57,7 @@ func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	t.outs[o.key] = o
 	answer.Status = peer.OK
 	c.send(from, answer) // before the first byte
+	t.contend()
 	if t.entering[1] == 0 {
 		o.begin()
 	}
@@ -87,14 +93,25 @@ func (o *outflow) wake() { o.t.c.links.Wake(o.to, o) }
 func (o *outflow) Next(most int) (lm link.Message, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.flowing || o.ended || o.sent >= o.limit {
+	if o.wanted && !o.ended { // behind the bytes that it is about
+		o.wanted, o.recalling = false, true
+		m := peer.Message{Kind: peer.Recall, Stream: o.stream}
+		return link.Message{Head: m.Append(nil)}, true
+	}
+	if !o.flowing || o.ended || o.recalling || o.sent >= o.limit {
 		return lm, false
 	}
 	m := peer.Message{Kind: peer.Data, Stream: o.stream}
-	chunks, n, end := o.reader.Lend(nil, min(max(most, pipe.SegmentSize), int(o.limit-o.sent)), o.wake)
+	room := min(max(most, pipe.SegmentSize), int(o.limit-o.sent))
+	want := room
+	if o.contended {
+		want = min(int(o.asked), room)
+	}
+	chunks, n, end := o.reader.Lend(nil, want, room, o.wake)
 	switch {
 	case n > 0:
 		o.sent += uint64(n)
+		o.asked = 0
 		for _, c := range chunks {
 			o.kept = append(o.kept, c.Retain())
 		}
@@ -121,7 +138,66 @@ func (c *Cluster) toOutflow(from peer.ID, m *peer.Message) {
 	case peer.Unsubscribe:
 		o.consumed(m.Count)
 		o.finish(o.rest())
+	case peer.Starved:
+		o.ask(m.Need)
+		o.t.recall(o)
+	case peer.Returned:
+		o.consumed(m.Count)
+		o.reader.Return(o.returned())
+		o.wake()
+		o.t.watch()
 	}
+}
+
+// contend says whether others want the stream's bytes, too; true: that is new.
+func (o *outflow) contend(contended bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	news := o.contended != contended
+	o.contended = contended
+	return news
+}
+
+// over reports that the stream takes no more bytes.
+func (o *outflow) over() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ended
+}
+
+// ask notes how many bytes are waited for.
+func (o *outflow) ask(n uint64) {
+	o.mu.Lock()
+	o.asked = max(n, 1)
+	o.mu.Unlock()
+	o.wake()
+}
+
+// recall asks for what was sent and not consumed, unless readers wait there: then
+// there is nothing.
+func (o *outflow) recall() {
+	o.mu.Lock()
+	idle := o.sent == o.settled || o.asked > 0 || o.recalling
+	ended := o.ended
+	o.wanted = !idle && !ended
+	o.recalling = o.recalling || !idle && ended
+	o.mu.Unlock()
+	switch {
+	case idle:
+	case ended:
+		o.t.c.send(o.to, &peer.Message{Kind: peer.Recall, Stream: o.stream})
+	default:
+		o.wake()
+	}
+}
+
+// returned takes out what was recalled. The stream goes on behind what was consumed.
+func (o *outflow) returned() []pipe.Chunk {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.recalling = false
+	o.sent = o.settled
+	return o.unsettled()
 }
 
 func (o *outflow) credit(m *peer.Message) {
@@ -165,12 +241,17 @@ func (o *outflow) consumed(count uint64) {
 func (o *outflow) rest() []pipe.Chunk {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.ended = true
+	return o.unsettled()
+}
+
+// unsettled is called with the lock held.
+func (o *outflow) unsettled() []pipe.Chunk {
 	rest := o.kept
 	if len(rest) > 0 && o.offset > 0 {
 		rest[0] = rest[0].After(o.offset)
 	}
 	o.kept, o.offset = nil, 0
-	o.ended = true
 	return rest
 }
 

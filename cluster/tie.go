@@ -21,6 +21,8 @@ type tie struct {
 	path string
 	reg  uint64
 
+	contended bool // several sets of readers want what is written here
+
 	adrift   bool               // its name is gone: it meets nobody new
 	entering [2]int             // opens under way: for reading, for writing
 	home     peer.ID            // the broker that was told; zero: none
@@ -241,6 +243,9 @@ func (t *tie) settle() {
 		for _, o := range t.outs {
 			o.begin()
 		}
+	}
+	if len(t.outs) > 0 || t.contended {
+		t.contend()
 	}
 	if want == 0 && len(t.ins)+len(t.outs)+len(t.waiting) == 0 && t.round == nil {
 		delete(t.c.ties, t.pipe)

@@ -57,6 +57,31 @@ func (p *Pipe) Watch() (starved bool) {
 	return starved
 }
 
+// Wanted returns how many bytes the readers of this host wait for.
+func (p *Pipe) Wanted() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for x := p.reading.first; x != nil; x = x.next {
+		n += x.op.Max
+	}
+	return max(n, 1)
+}
+
+// Unlent returns how many bytes of this host's writers lie here.
+func (p *Pipe) Unlent() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shared.bytes
+}
+
+// SetApart says whether several hosts want the bytes, so that writes are kept from
+// each other: then they can be lent one by one.
+func (p *Pipe) SetApart(apart bool) {
+	p.mu.Lock()
+	p.shared.apart = apart
+	p.mu.Unlock()
+}
+
 func (p *Pipe) takeStarving() bool {
 	was := p.starving && p.cluster != nil
 	p.starving = p.starving && !was
@@ -112,14 +137,14 @@ func (r *Reader) lender() *queue {
 	return &r.pipe.shared
 }
 
-// Lend takes up to max bytes, appended to dst, for the other host's readers. Writes
-// of up to Buf bytes are not torn: if max is less than SegmentSize there may be
-// bytes and none be lent. The caller releases the chunks. Lent bytes take up room
-// until they are settled or returned.
+// Lend takes about want bytes and at most max, appended to dst, for the other
+// host's readers. Writes of up to Buf bytes are not torn: if max is less than
+// SegmentSize there may be bytes and none be lent. The caller releases the chunks.
+// Lent bytes take up room until they are settled or returned.
 //
 // When nothing is lent, end tells that nothing can come any more; else notify runs
 // once, with no lock held, when something may have.
-func (r *Reader) Lend(dst []Chunk, max int, notify func()) (chunks []Chunk, n int, end bool) {
+func (r *Reader) Lend(dst []Chunk, want, max int, notify func()) (chunks []Chunk, n int, end bool) {
 	p := r.pipe
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +152,7 @@ func (r *Reader) Lend(dst []Chunk, max int, notify func()) (chunks []Chunk, n in
 		return dst, 0, true
 	}
 	q := r.lender()
-	chunks, n = q.takeWhole(dst, max)
+	chunks, n = q.takeWhole(dst, want, max)
 	q.lent += n
 	r.lent += n
 	if n > 0 {

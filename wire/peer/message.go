@@ -139,7 +139,7 @@ var layouts = [...]fields{
 	Credit:      {[7]field{fStream, fCount, fLimit, fNeed}},
 	Unsubscribe: {[7]field{fStream, fCount}},
 	Contend:     {[7]field{fStream, fFirst}},
-	Starved:     {[7]field{fStream}},
+	Starved:     {[7]field{fStream, fNeed}},
 	Recall:      {[7]field{fStream}},
 	Returned:    {[7]field{fStream, fCount}},
 	Names:       {[7]field{fText}},

@@ -28,7 +28,7 @@ var golden = []struct {
 	{Message{Kind: Credit, Stream: 4, Count: 1, Limit: 2, Need: 3}, "09 04 01 02 03"},
 	{Message{Kind: Unsubscribe, Stream: 4, Count: 128}, "0a 04 8001"},
 	{Message{Kind: Contend, Stream: 4, First: true}, "0b 04 01"},
-	{Message{Kind: Starved, Stream: 4}, "0c 04"},
+	{Message{Kind: Starved, Stream: 4, Need: 9}, "0c 04 09"},
 	{Message{Kind: Recall, Stream: 4}, "0d 04"},
 	{Message{Kind: Returned, Stream: 4, Count: 5}, "0e 04 05"},
 	{Message{Kind: Names, Text: []byte{1, 2}}, "0f 0102"},
