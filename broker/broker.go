@@ -62,6 +62,9 @@ func (b *Broker) Root() *Node { return b.root }
 // Pool returns the buffers that the broker's pipes share.
 func (b *Broker) Pool() *pipe.Pool { return &b.pool }
 
+// Alone reports that there are no other hosts: calls about names do not wait.
+func (b *Broker) Alone() bool { return b.cfg.Names == nil }
+
 // Capacity is how many bytes a pipe buffers.
 func (b *Broker) Capacity() int { return b.cfg.Capacity }
 
