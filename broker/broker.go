@@ -114,6 +114,7 @@ func (b *Broker) enter(n *Node, p *pipe.Pipe, op *pipe.OpenOp) {
 	e.Done = func(err error) {
 		defer b.unpin(n)
 		op.Before(nil)
+		op.Voice = e.Voice
 		if err == nil {
 			err = p.Open(op)
 		}

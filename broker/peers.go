@@ -34,6 +34,7 @@ type Peers interface {
 // it: Peers call Done then.
 type Entering struct {
 	Read, Write bool
+	Voice       *pipe.Voice // for the writer; Peers may set it
 	// Done runs with no lock held. With nil it opens the ends before it returns; with
 	// pipe.ErrSpent the path stands for a new pipe.
 	Done func(error)

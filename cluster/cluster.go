@@ -251,12 +251,14 @@ func (c *Cluster) receive(from peer.ID, lm link.Message) {
 	switch m.Kind {
 	case peer.Register:
 		c.serveRegister(from, &m)
-	case peer.Registered, peer.Offered, peer.Subscribed, peer.Told:
+	case peer.Registered, peer.Offered, peer.Subscribed, peer.Told, peer.Wanted:
 		c.answered(from, &m)
 	case peer.Offer:
 		c.serveOffer(from, &m)
 	case peer.Subscribe:
 		c.serveSubscribe(from, &m)
+	case peer.Want:
+		c.serveWant(from, &m)
 	case peer.Data, peer.End, peer.Recall, peer.Contend:
 		c.toInflow(from, &m, lm.Body)
 	case peer.Ask:

@@ -19,7 +19,7 @@ const minWindow = pipe.SegmentSize
 // readers here, for whom it is one writer.
 type inflow struct {
 	t      *tie
-	key    regKey
+	key    streamKey
 	from   peer.ID
 	stream uint64
 
@@ -38,7 +38,7 @@ type inflow struct {
 // subscribe asks a broker with writers for their bytes. offered: it surely has a
 // writer, so ours is attached at once. done runs when the stream stands or will
 // not.
-func (c *Cluster) subscribe(t *tie, key regKey, offered bool, done func()) {
+func (c *Cluster) subscribe(t *tie, key streamKey, offered bool, done func()) {
 	if old := t.ins[key]; old != nil {
 		old.forget()
 	}
@@ -49,7 +49,7 @@ func (c *Cluster) subscribe(t *tie, key regKey, offered bool, done func()) {
 	if offered {
 		f.attach()
 	}
-	m := &peer.Message{Kind: peer.Subscribe, Stream: f.stream, Reg: t.reg, To: key.reg, Limit: uint64(f.window.Load())}
+	m := &peer.Message{Kind: peer.Subscribe, Stream: f.stream, Reg: t.reg, To: key.reg, Writer: key.writer, Limit: uint64(f.window.Load())}
 	c.ask(f.from, m, func(m *peer.Message, err error) {
 		switch {
 		case f.gone:
@@ -127,7 +127,7 @@ func (f *inflow) pay() {
 	if w == nil || f.gone {
 		return
 	}
-	fed, unread, _ := w.Fed()
+	fed, unread, alone := w.Fed()
 	consumed := fed - unread
 	if f.ended && unread == 0 {
 		f.finish()
@@ -135,7 +135,7 @@ func (f *inflow) pay() {
 	}
 	f.told.Store(int64(consumed))
 	f.window.Store(int64(f.share()))
-	m := &peer.Message{Kind: peer.Credit, Stream: f.stream, Count: uint64(consumed), Limit: uint64(consumed) + uint64(f.window.Load())}
+	m := &peer.Message{Kind: peer.Credit, Stream: f.stream, Count: uint64(consumed), Limit: uint64(consumed) + uint64(f.window.Load()), First: alone}
 	if need := f.t.pipe.Need(); need > minWindow {
 		m.Need = uint64(need)
 	}

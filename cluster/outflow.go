@@ -17,7 +17,7 @@ import (
 // when it has room for them, so short writes gather while it has none.
 type outflow struct {
 	t      *tie
-	key    regKey
+	key    streamKey
 	to     peer.ID
 	stream uint64
 	reader *pipe.Reader
@@ -41,13 +41,13 @@ type outflow struct {
 func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	t := c.byReg[m.To]
 	answer := &peer.Message{Kind: peer.Subscribed, Req: m.Req, Status: peer.Unknown}
-	if t == nil || t.ends()&peer.Writes == 0 && t.pipe.Stat().Buffered == 0 {
+	if t == nil || !t.writes(m.Writer) {
 		c.send(from, answer)
 		return
 	}
-	o := &outflow{t: t, key: regKey{from, m.Reg}, to: from, stream: m.Stream, limit: m.Limit}
+	o := &outflow{t: t, key: streamKey{regKey{from, m.Reg}, m.Writer}, to: from, stream: m.Stream, limit: m.Limit}
 	var err error
-	o.reader, err = t.pipe.AttachReader(pipe.Info{Door: "peer", Host: from.Node}, 0, nil)
+	o.reader, err = t.pipe.AttachReader(pipe.Info{Door: "peer", Host: from.Node}, t.voices[m.Writer])
 	if err != nil {
 		c.log.Debug("stream not attached", "pipe", t.path, "peer", from, "error", err)
 		c.send(from, answer)
@@ -61,6 +61,14 @@ func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	if t.entering[1] == 0 {
 		o.begin()
 	}
+}
+
+// writes reports that there is something to stream: a writer, or what one has left.
+func (t *tie) writes(writer uint64) bool {
+	if t.pipe.Mode() == pipe.Fanout {
+		return t.voices[writer] != nil
+	}
+	return t.ends()&peer.Writes != 0 || t.pipe.Unlent() > 0
 }
 
 // begin lets the stream flow: its writers are there, or have been. Until then it
@@ -204,6 +212,9 @@ func (o *outflow) credit(m *peer.Message) {
 	o.consumed(m.Count)
 	if m.Need > 0 {
 		o.reader.SetWindow(int(m.Need))
+	}
+	if m.First && o.t.pipe.Mode() == pipe.Fanout {
+		o.reader.Desert()
 	}
 	o.mu.Lock()
 	o.limit = max(o.limit, m.Limit)

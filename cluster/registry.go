@@ -18,6 +18,13 @@ type regKey struct {
 	reg uint64
 }
 
+// streamKey is the other side of a stream: a registration, and in a fanout pipe one
+// of its writers.
+type streamKey struct {
+	regKey
+	writer uint64 // 0: not fanout
+}
+
 // registry is what a home knows: for each pipe that has its home here, which
 // brokers have ends of it.
 type registry map[string]*meeting

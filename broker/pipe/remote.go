@@ -4,6 +4,8 @@
 
 package pipe
 
+import "slices"
+
 // A remote end stands in a pipe for the ends of another host. For its partners
 // here it is an end like any other: it counts for open, end of file, EPIPE and
 // poll. What it takes or gives travels over a link that the pipe knows nothing of.
@@ -88,17 +90,62 @@ func (p *Pipe) takeStarving() bool {
 	return was
 }
 
-// AttachReader adds a remote reader that may hold up to window bytes. of is the
-// writer whose bytes it gets in a Fanout pipe, else nil.
+// Voice is a writer of a Fanout pipe as remote readers listen to it: each gets the
+// bytes of one. It is there before its writer opens, so that they miss nothing.
+type Voice struct {
+	gone bool // its writer has closed, or will not come; guarded by the pipe's lock
+}
+
+// Mute says that a voice's writer will not come.
+func (p *Pipe) Mute(v *Voice) {
+	var done completions
+	p.mu.Lock()
+	v.gone = true
+	p.notifyRemote(&done)
+	p.mu.Unlock()
+	done.run()
+}
+
+// Gone reports that a voice's writer has closed or will not come.
+func (p *Pipe) Gone(v *Voice) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return v.gone
+}
+
+// Desert tells that those who got the first byte of a remote reader's voice have
+// all gone: its writer has lost them.
+func (r *Reader) Desert() {
+	p := r.pipe
+	var done completions
+	p.mu.Lock()
+	for _, w := range p.writers {
+		if slices.Contains(w.audience, r) {
+			w.audience = slices.DeleteFunc(w.audience, func(x *Reader) bool { return x == r })
+			r.lender().lent -= r.lent
+			r.lent = 0
+			r.queue.clear()
+			if w.deserted() {
+				p.fire(&w.watch, &done)
+			}
+		}
+	}
+	p.pump(&done)
+	p.mu.Unlock()
+	done.run()
+}
+
+// AttachReader adds a remote reader. of is whose bytes it gets in a Fanout pipe,
+// else nil.
 //
 // Errors: ErrClosed, ErrSpent, ErrBusy.
-func (p *Pipe) AttachReader(info Info, window int, of *Writer) (*Reader, error) {
+func (p *Pipe) AttachReader(info Info, of *Voice) (*Reader, error) {
 	var done completions
 	p.mu.Lock()
 	err := p.attachable(len(p.readers) > 0)
 	var r *Reader
 	if err == nil {
-		r = &Reader{pipe: p, info: info, remote: true, window: window, only: of, wOpens: p.wOpens}
+		r = &Reader{pipe: p, info: info, remote: true, only: of, wOpens: p.wOpens}
 		r.from = &r.own // local reads take nothing through it
 		p.farReaders++
 		p.addReader(r)
@@ -172,7 +219,7 @@ func (r *Reader) exhausted() bool {
 	q := r.lender()
 	gone := len(p.writers) == p.farWriters
 	if p.cfg.Mode == Fanout {
-		gone = r.only == nil || r.only.closed
+		gone = r.only == nil || r.only.gone
 	}
 	return gone && q.bytes == 0 && q.lent == r.lent
 }
@@ -182,7 +229,7 @@ func (r *Reader) Settle(n int) {
 	p := r.pipe
 	var done completions
 	p.mu.Lock()
-	if !r.closed {
+	if n = min(n, r.lent); !r.closed && n > 0 {
 		r.lent -= n
 		r.lender().lent -= n
 		p.tookOut(n)
