@@ -481,3 +481,6 @@ func TestListBringsUpToDate(t *testing.T) {
 	}
 	a.wantAsked(t, "list d")
 }
+
+// Drop has nobody to tell.
+func (a *agreeing) Drop(string) {}

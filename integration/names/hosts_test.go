@@ -192,3 +192,6 @@ func (s *served) must(t *testing.T, script string) {
 		t.Errorf("%s: %v", script, r)
 	}
 }
+
+// Drop has nobody to tell.
+func (h *hosts) Drop(string) {}
