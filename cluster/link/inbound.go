@@ -141,11 +141,7 @@ func (in *inbound) close() {
 
 // turn waits until there is something to do and does it.
 func (in *inbound) turn() error {
-	timeout := in.patience()
-	if !in.waiter.sleep(func() bool { return !in.more && in.untold.Load() == 0 && !in.stopped.Load() }) {
-		timeout = 0
-	}
-	fds, err := in.waiter.wait(timeout)
+	fds, err := in.waiter.wait(in.patience(), in.idle)
 	if err != nil {
 		return err
 	}
@@ -165,12 +161,16 @@ func (in *inbound) turn() error {
 	return nil
 }
 
-// patience is how long there is nothing to do if nothing comes.
-func (in *inbound) patience() time.Duration {
+func (in *inbound) idle() bool {
+	return !in.more && in.untold.Load() == 0 && !in.stopped.Load()
+}
+
+// patience is when there is something to do if nothing comes; zero: never.
+func (in *inbound) patience() time.Time {
 	if len(in.owing) == 0 {
-		return far
+		return time.Time{}
 	}
-	return max(0, time.Until(in.owed.Add(ackDelay)))
+	return in.owed.Add(ackDelay)
 }
 
 // settle has acknowledged what came a while ago, unless frames that went to the

@@ -80,11 +80,7 @@ func (o *outbound) close() {
 
 // turn waits until there is something to do and does it.
 func (o *outbound) turn() error {
-	var timeout time.Duration
-	if o.waiter.sleep(o.idle) {
-		timeout = time.Until(o.agenda.next)
-	}
-	fds, err := o.waiter.wait(timeout)
+	fds, err := o.waiter.wait(o.agenda.next, o.idle)
 	if err != nil {
 		return err
 	}
