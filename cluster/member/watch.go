@@ -72,7 +72,6 @@ func (m *Membership) kick() {
 
 // watch hands over views until the membership ends.
 func (m *Membership) watch() {
-	defer close(m.done)
 	m.hand(m.reconcile())
 	for {
 		select {
@@ -86,6 +85,7 @@ func (m *Membership) watch() {
 				m.mu.Lock()
 				m.err = ErrEnded
 				m.mu.Unlock()
+				m.ended()
 			}
 			return
 		case <-m.ctx.Done():
