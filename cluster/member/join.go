@@ -7,7 +7,6 @@ package member
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -211,10 +210,7 @@ func (j *joiner) join(addr string) error {
 	if one := errors.Unwrap(err); one != nil { // of a list of one
 		err = one
 	}
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	return nil
+	return err
 }
 
 // pick returns one of the lost, at random, and whether there are any. If others

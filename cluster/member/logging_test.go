@@ -19,14 +19,15 @@ func TestParseLine(t *testing.T) {
 		component, text string
 	}{
 		"[DEBUG] memberlist: Stream connection from=1.2.3.4:5\n": {slog.LevelDebug, "memberlist", "Stream connection from=1.2.3.4:5"},
-		"[INFO] memberlist: Suspect b has failed\n":              {slog.LevelInfo, "memberlist", "Suspect b has failed"},
+		"[INFO] memberlist: Suspect b has failed\n":              {slog.LevelDebug, "memberlist", "Suspect b has failed"},
 		"[INFO] serf: EventMemberJoin: b 1.2.3.4\n":              {slog.LevelDebug, "serf", "EventMemberJoin: b 1.2.3.4"},
-		"[WARN] serf: Shutdown without a Leave\n":                {slog.LevelWarn, "serf", "Shutdown without a Leave"},
+		"[WARN] serf: Shutdown without a Leave\n":                {slog.LevelInfo, "serf", "Shutdown without a Leave"},
 		"[ERR] memberlist: Failed to send UDP ping: no\n":        {slog.LevelWarn, "memberlist", "Failed to send UDP ping: no"},
 		"[ERR] Failed to shutdown transport: no":                 {slog.LevelWarn, "memberlist", "Failed to shutdown transport: no"},
 		"Err: Could not set the deadline: no":                    {slog.LevelWarn, "memberlist", "Err: Could not set the deadline: no"},
-		"[":                                                      {slog.LevelWarn, "memberlist", "["},
-		"":                                                       {slog.LevelWarn, "memberlist", ""},
+		"[WARN] memberlist: " + strings.Repeat("é", 200):         {slog.LevelInfo, "memberlist", strings.Repeat("é", 125) + " ..."},
+		"[": {slog.LevelWarn, "memberlist", "["},
+		"":  {slog.LevelWarn, "memberlist", ""},
 	} {
 		if level, component, text := parseLine(line); level != want.level || component != want.component || text != want.text {
 			t.Errorf("%q: got %v, %q, %q", line, level, component, text)
