@@ -279,4 +279,5 @@ func (o *outflow) finish(rest []pipe.Chunk) {
 		delete(o.t.outs, o.key)
 	}
 	o.t.settle()
+	o.t.c.checkDrained()
 }
