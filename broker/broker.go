@@ -8,6 +8,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -20,6 +21,7 @@ type Config struct {
 	Capacity int          // bytes a pipe buffers; 0: pipe.DefaultCapacity; at least pipe.Buf
 	Owner    Owner        // of the root directory and of names that clients make
 	Log      *slog.Logger // nil: none
+	Names    Names        // nil: one host alone
 	Peers    Peers        // nil: one host alone
 }
 
@@ -90,12 +92,44 @@ func (b *Broker) Open(n *Node, op *pipe.OpenOp) {
 			op.Done(op)
 			return
 		}
+		if b.cfg.Peers != nil {
+			b.enter(n, p, op)
+			return
+		}
 		err = p.Open(op)
 		b.unpin(n)
 		if err == nil {
 			return
 		}
 	}
+}
+
+// enter opens ends that may have partners on other hosts: those are met first.
+func (b *Broker) enter(n *Node, p *pipe.Pipe, op *pipe.OpenOp) {
+	path, _ := b.Path(n)
+	e := &Entering{Read: op.Read, Write: op.Write}
+	e.Done = func(err error) {
+		defer b.unpin(n)
+		op.Before(nil)
+		if err == nil {
+			err = p.Open(op)
+		}
+		switch {
+		case errors.Is(err, pipe.ErrSpent):
+			b.Open(n, op) // the name stands for a new pipe
+		case err != nil:
+			op.Fail(err)
+		}
+	}
+	op.Before(func() bool {
+		if !e.Decide() {
+			return false
+		}
+		b.cfg.Peers.Leave(p, e)
+		b.unpin(n)
+		return true
+	})
+	b.cfg.Peers.Enter(p, path, e)
 }
 
 // OpenName opens an end of the pipe at path for a client of the broker. A name
@@ -175,8 +209,9 @@ func (b *Broker) forget(n *Node, p *pipe.Pipe) {
 }
 
 // tidy removes a name that a client's open made, and the pipe of a name that is
-// gone, once nothing holds it.
+// gone, and gives a pipe the mode that waits for it, once nothing holds it.
 func (b *Broker) tidy(n *Node) {
+	b.settle(n)
 	if n.parent == nil && n.pipe != nil && !n.busy() {
 		b.forget(n, n.pipe)
 	}

@@ -126,7 +126,7 @@ func TestPermissions(t *testing.T) {
 	} {
 		for name, p := range peers {
 			h := &brokerHandler{broker.New(broker.Config{Owner: broker.Owner{Perm: x.perm, UID: owner, GID: group}})}
-			if _, err := h.broker.Mkpipe(h.broker.Root(), "theirs", broker.Owner{UID: owner}, pipe.Fifo); err != nil {
+			if _, err := h.broker.Mkpipe(t.Context(), h.broker.Root(), "theirs", broker.Owner{UID: owner}, pipe.Fifo); err != nil {
 				t.Fatal(err)
 			}
 			check := func(what string, err error, allowed []string) {
@@ -162,7 +162,7 @@ func TestSetGroupIDDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]broker.Owner{"d": {Perm: 0o2755, UID: 5, GID: 20}, "d/p": {Perm: 0o600, UID: 5, GID: 20}} {
-		n, err := h.broker.Walk(path)
+		n, err := h.broker.Walk(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}

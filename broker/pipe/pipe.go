@@ -46,9 +46,15 @@ type Pipe struct {
 	spent   bool   // Exclusive only: a paired end has closed
 	shut    bool   // Shutdown has run
 
-	shared queue   // Fifo and Exclusive: what all readers take from
+	shared queue   // Fifo and Exclusive: what this host's writers have written
+	basin  basin   // Fifo and Exclusive: what all readers of this host take from
 	tail   *Buffer // where short writes are gathered; nil when nothing is
 	fill   int     // bytes of tail in use
+
+	cluster    Cluster // nil: no end is remote
+	farReaders int     // of readers, those that are remote
+	farWriters int     // of writers
+	starving   bool    // a Cluster wants to know when a read waits
 
 	opening list[*OpenOp]  // openers waiting for a partner; their ends count as open
 	reading list[*ReadOp]  // reads waiting for bytes
@@ -67,7 +73,9 @@ func New(cfg Config) *Pipe {
 		cfg.Capacity = DefaultCapacity
 	}
 	cfg.Capacity = max(cfg.Capacity, Buf)
-	return &Pipe{cfg: cfg}
+	p := &Pipe{cfg: cfg}
+	p.basin.queues = []*queue{&p.shared}
+	return p
 }
 
 // Mode returns the pipe's mode.
@@ -75,8 +83,9 @@ func (p *Pipe) Mode() Mode { return p.cfg.Mode }
 
 // Info tells who holds an end, for people who list pipes.
 type Info struct {
-	Door string `json:"door"` // "mount", "zpipes" or "go"
-	PID  int    `json:"pid"`  // the process that opened it; 0: unknown
+	Door string `json:"door"`           // "mount", "zpipes", "go", or "peer": an end on another host
+	PID  int    `json:"pid"`            // the process that opened it; 0: unknown
+	Host string `json:"host,omitempty"` // the node it is on; empty: this one
 }
 
 // Stat is a pipe's state at one moment.
@@ -120,9 +129,11 @@ func (p *Pipe) openEnds() int { return len(p.readers) + len(p.writers) }
 
 // buffered counts what the slowest reader has before it.
 func (p *Pipe) buffered() int {
-	n := p.shared.bytes
+	n := p.basin.bytes() + p.shared.lent
 	for _, r := range p.readers {
-		n = max(n, r.queue.bytes)
+		if p.cfg.Mode == Fanout {
+			n = max(n, r.from.bytes()+r.queue.lent)
+		}
 	}
 	return n
 }
@@ -172,22 +183,31 @@ func (p *Pipe) admits(op *OpenOp) error {
 func (p *Pipe) attach(op *OpenOp) {
 	if op.Read {
 		r := &Reader{pipe: p, info: op.Info, patient: op.Patient, wOpens: p.wOpens, met: len(p.writers) > 0}
-		if p.cfg.Mode != Fanout {
-			r.from = &p.shared
-		} else {
-			r.from = &r.queue
+		r.from = &p.basin
+		if p.cfg.Mode == Fanout {
+			r.own.queues = []*queue{&r.queue}
+			r.from = &r.own
 		}
-		p.readers = append(p.readers, r)
-		p.rOpens++
+		p.addReader(r)
 		op.Reader = r
 	}
 	if op.Write {
 		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, rOpens: p.rOpens, met: len(p.readers) > 0}
-		p.writers = append(p.writers, w)
-		p.wOpens++
+		p.addWriter(w)
 		op.Writer = w
 	}
-	p.paired = p.paired || len(p.readers) > 0 && len(p.writers) > 0
+}
+
+func (p *Pipe) addReader(r *Reader) {
+	p.readers = append(p.readers, r)
+	p.rOpens++
+	p.paired = p.paired || len(p.writers) > 0
+}
+
+func (p *Pipe) addWriter(w *Writer) {
+	p.writers = append(p.writers, w)
+	p.wOpens++
+	p.paired = p.paired || len(p.readers) > 0
 }
 
 // mustWait follows fifo_open in the kernel's fs/pipe.c.
@@ -230,7 +250,7 @@ func (p *Pipe) CancelOpen(op *OpenOp) bool {
 	idle := waits && p.openEnds() == 0
 	p.mu.Unlock()
 	done.run()
-	p.tellIdle(idle)
+	p.tell(waits, idle)
 	return waits
 }
 
@@ -250,13 +270,17 @@ func (p *Pipe) Close(r *Reader, w *Writer, cause error) {
 	p.mu.Lock()
 	before := p.openEnds()
 	p.detach(r, w, cause, &done)
-	idle := before > 0 && p.openEnds() == 0
+	after := p.openEnds()
 	p.mu.Unlock()
 	done.run()
-	p.tellIdle(idle)
+	p.tell(before > after, before > 0 && after == 0)
 }
 
-func (p *Pipe) tellIdle(idle bool) {
+// tell calls back, with no lock held: ends have closed, or all have.
+func (p *Pipe) tell(fewer, idle bool) {
+	if fewer && p.cluster != nil {
+		p.cluster.Ends()
+	}
 	if idle && p.cfg.Idle != nil {
 		p.cfg.Idle()
 	}
@@ -274,6 +298,7 @@ func (p *Pipe) detach(r *Reader, w *Writer, cause error, done *completions) {
 		return
 	}
 	p.pump(done)
+	p.notifyRemote(done)
 }
 
 func (p *Pipe) detachReader(r *Reader, done *completions) {
@@ -288,16 +313,27 @@ func (p *Pipe) detachReader(r *Reader, done *completions) {
 		}
 		n = next
 	}
+	if r.remote {
+		p.farReaders--
+		r.lender().lent -= r.lent
+		r.lent = 0
+	}
 	r.queue.clear()
+	r.own.clear()
 	for _, w := range p.writers {
 		w.audience = slices.DeleteFunc(w.audience, func(x *Reader) bool { return x == r })
+		w.inboxes = slices.DeleteFunc(w.inboxes, func(q *queue) bool { return slices.Contains(r.own.queues, q) })
 		if w.deserted() {
 			p.fire(&w.watch, done)
 		}
+		p.tellFed(w, done)
+	}
+	if len(p.readers) == p.farReaders {
+		for p.basin.takeMark() != nil { // what came before it has been read
+		}
+		p.basin.prune()
 	}
 	if len(p.readers) == 0 {
-		for p.shared.takeMark() != nil { // what came before it has been read
-		}
 		p.notifyWriters(done)
 	}
 }
@@ -314,10 +350,14 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 		}
 		n = next
 	}
+	if w.remote {
+		p.farWriters--
+	}
 	if cause != nil {
 		p.markLoss(w, cause)
 		p.notifyReaders(done)
 	}
+	p.basin.prune()
 	if len(p.writers) == 0 {
 		p.notifyReaders(done)
 	}
@@ -326,20 +366,23 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 // markLoss leaves a mark behind the bytes that arrived from a lost writer, also
 // when nobody is there to read them yet.
 func (p *Pipe) markLoss(w *Writer, cause error) {
-	if p.cfg.Mode != Fanout {
-		if len(p.readers) > 0 || p.shared.bytes > 0 {
-			p.shared.pushMark(cause)
+	switch {
+	case w.remote:
+		for _, q := range w.inboxes {
+			q.pushMark(cause)
 		}
-		return
-	}
-	for _, r := range w.listeners() {
-		r.queue.pushMark(cause)
+	case p.cfg.Mode == Fanout:
+		for q := range w.outlets() {
+			q.pushMark(cause)
+		}
+	case len(p.readers) > 0 || p.shared.bytes > 0:
+		p.shared.pushMark(cause)
 	}
 }
 
 // empty forgets the contents: the last end has closed.
 func (p *Pipe) empty() {
-	p.shared.clear()
+	p.basin.clear()
 	p.dropTail()
 	p.paired = false
 }
@@ -360,8 +403,8 @@ func (p *Pipe) Shutdown() {
 	p.pump(&done)
 	p.notifyReaders(&done)
 	p.notifyWriters(&done)
-	idle := before > 0 && p.openEnds() == 0
+	after := p.openEnds()
 	p.mu.Unlock()
 	done.run()
-	p.tellIdle(idle)
+	p.tell(before > after, before > 0 && after == 0)
 }

@@ -1,0 +1,90 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package pipe
+
+import "slices"
+
+// basin is what a reader takes from: the queue of this host's writers first, then
+// one for each remote writer that feeds it. The queues take turns, but one whose
+// first item has been taken in part goes on: a write of up to Buf bytes shall not
+// have others' bytes in its middle. The pipe's lock guards it.
+type basin struct {
+	queues []*queue
+	turn   int // the queue to take from next
+}
+
+func (b *basin) bytes() (n int) {
+	for _, q := range b.queues {
+		n += q.bytes
+	}
+	return n
+}
+
+func (b *basin) marks() (n int) {
+	for _, q := range b.queues {
+		n += q.marks
+	}
+	return n
+}
+
+// ready is how many bytes can be taken before the next marks.
+func (b *basin) ready() (n int) {
+	for _, q := range b.queues {
+		n += q.ready()
+	}
+	return n
+}
+
+// take moves up to max bytes, in at most pieces chunks (0: any number), to dst, and
+// calls fed with each remote writer whose bytes went.
+func (b *basin) take(dst []Chunk, max, pieces int, fed func(*Writer)) ([]Chunk, int) {
+	n := 0
+	for range b.queues {
+		q := b.queues[b.turn]
+		var k int
+		dst, k = q.take(dst, max-n, pieces)
+		n += k
+		if k > 0 && q.source != nil {
+			fed(q.source)
+		}
+		if q.begun {
+			break
+		}
+		b.turn = (b.turn + 1) % len(b.queues)
+		if n == max || pieces > 0 && len(dst) == pieces {
+			break
+		}
+	}
+	return dst, n
+}
+
+// takeMark removes a mark at the front of a queue and returns its error.
+func (b *basin) takeMark() error {
+	for _, q := range b.queues {
+		if err := q.takeMark(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune drops the queues of remote writers that have closed and been read.
+func (b *basin) prune() {
+	b.drop(func(q *queue) bool { return q.source != nil && q.source.closed && q.bytes == 0 && q.marks == 0 })
+}
+
+func (b *basin) drop(gone func(*queue) bool) {
+	if len(b.queues) > 1 {
+		b.queues = slices.DeleteFunc(b.queues, gone)
+		b.turn = min(b.turn, len(b.queues)-1)
+	}
+}
+
+func (b *basin) clear() {
+	for _, q := range b.queues {
+		q.clear()
+	}
+	b.prune()
+}
