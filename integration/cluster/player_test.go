@@ -183,7 +183,7 @@ func (c *call) result(limit time.Duration) actor.Result {
 // blocks waits until the call sleeps in the mount and goes on doing so.
 func (c *call) blocks() {
 	c.p.t.Helper()
-	var since time.Time
+	since := time.Now()
 	ok := lab.Until(soon, func() bool {
 		if len(c.answer) > 0 {
 			return true
@@ -191,7 +191,7 @@ func (c *call) blocks() {
 		if !strings.Contains(c.where(), "wchan request_wait_answer") {
 			since = time.Now()
 		}
-		return !since.IsZero() && time.Since(since) >= 100*time.Millisecond
+		return time.Since(since) >= 100*time.Millisecond
 	})
 	if !ok || len(c.answer) > 0 {
 		c.p.t.Fatalf("%s: does not block: %s", c, c.where())
