@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 		os.Exit(run(m))
 	case "actor":
 		end(actor.Main(os.Stdin, os.Stdout))
+	case "dealer":
+		end(relay())
 	case "orphan":
 		end(orphan())
 	default:

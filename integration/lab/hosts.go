@@ -147,7 +147,7 @@ func (h *Host) PID() int {
 // On is the command as it runs on the host.
 func (h *Host) On(c Command) Command {
 	args := append([]string{h.net.script, "exec", strconv.Itoa(h.Number)}, c.Args...)
-	return Command{Args: args, Env: append(h.net.env(), c.Env...)}
+	return Command{Args: args, Env: append(h.net.env(), c.Env...), Stdin: c.Stdin, Stdout: c.Stdout}
 }
 
 // Exec is a command on the host for callers that start it themselves, with
