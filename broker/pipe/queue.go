@@ -14,7 +14,7 @@ type queue struct {
 	lent  int // bytes that remote readers have taken and not yet consumed: they take up room
 
 	source  *Writer // remote: all bytes here are its; nil: they are this host's
-	begun   bool    // the first item has been taken in part
+	begun   bool    // what the first item is part of has been taken in part
 	tail    *Buffer // source: where its short chunks are gathered; nil: nothing is
 	fill    int     // source: bytes of tail in use
 	claimed bool    // a waiting write gets the next room, not those behind it
@@ -24,6 +24,7 @@ type queue struct {
 type item struct {
 	chunk Chunk
 	whole bool  // has writes in it that must not be torn
+	more  bool  // the next item may go on with a write whose beginning is here
 	mark  error // non-nil: no chunk, but the error readers get here
 }
 
@@ -102,7 +103,9 @@ func (q *queue) take(dst []Chunk, max, pieces int) ([]Chunk, int) {
 		}
 		n += it.chunk.Len()
 		dst = append(dst, it.chunk)
+		more := it.more
 		q.drop()
+		q.begun = more
 	}
 	q.bytes -= n
 	return dst, n

@@ -321,7 +321,8 @@ func (p *Pipe) AttachWriter(info Info, taken func()) (*Writer, error) {
 }
 
 // Feed puts chunks, whose references it takes over, before the readers. It does not
-// wait for room: the other host sends no more than it was granted.
+// wait for room: the other host sends no more than it was granted. Writes that must
+// stay whole lie in one Feed, but maybe across its chunks.
 func (w *Writer) Feed(chunks []Chunk) {
 	p := w.pipe
 	var done completions
@@ -329,10 +330,11 @@ func (w *Writer) Feed(chunks []Chunk) {
 	if !w.closed {
 		w.meet()
 		n := 0
-		for _, c := range chunks {
+		for i, c := range chunks {
 			n += c.Len()
 			for _, q := range w.inboxes {
 				p.feed(q, c)
+				q.last().more = i < len(chunks)-1
 			}
 		}
 		w.fed += n

@@ -319,7 +319,7 @@ func (p *Pipe) take(op *WriteOp) {
 	if short && p.tail != nil && len(p.tail.bytes)-p.fill < op.left {
 		p.newTail(op.left) // or its halves could be lent to different hosts
 	}
-	before := op.N
+	before, total := op.N, op.left
 	for op.left > 0 && room > 0 {
 		c := op.Chunks[op.next]
 		if c.Len() > room {
@@ -330,14 +330,15 @@ func (p *Pipe) take(op *WriteOp) {
 		op.N += c.Len()
 		op.left -= c.Len()
 		room -= c.Len()
-		p.putIn(op.writer, c, short)
+		p.putIn(op.writer, c, short, short && c.Len() < total)
 	}
 	p.written += uint64(op.N - before)
 	p.wroteAt = time.Now()
 }
 
-func (p *Pipe) putIn(w *Writer, c Chunk, short bool) {
-	if c.Len() < gatherBelow && !p.awaited(c) {
+// putIn adds c to w's outlets. part: others of the write must lie with it.
+func (p *Pipe) putIn(w *Writer, c Chunk, short, part bool) {
+	if c.Len() < gatherBelow && (part || !p.awaited(c)) {
 		p.gather(w, c, short)
 		return
 	}

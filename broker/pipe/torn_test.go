@@ -1,0 +1,54 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package pipe
+
+import (
+	"bytes"
+	"testing"
+)
+
+// TestFedTogether: a short write may lie across two chunks of a Feed; a read that
+// ends between them lets nothing else into it.
+func TestFedTogether(t *testing.T) {
+	r := newRig(t, Fifo, 0)
+	from, to := r.pair()
+	far, err := r.AttachWriter(Info{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := bytes.Repeat([]byte{'f'}, SegmentSize+1000)
+	far.Feed(chunks(r.pool, data))
+	r.write(to, []byte("near"))
+	r.read(from, 1, 4).is(t, []byte("near"), nil)
+	r.read(from, 1, SegmentSize).is(t, data[:SegmentSize], nil)
+	r.write(to, []byte("near"))
+	r.read(from, 1, 500).is(t, data[:500], nil)
+	r.read(from, 500, 500).is(t, data[:500], nil)
+	r.read(from, 1, 4).is(t, []byte("near"), nil)
+	far.Close()
+}
+
+// TestWrittenTogether: so may one of this host that came in several chunks, the first
+// of which is what a read waits for.
+func TestWrittenTogether(t *testing.T) {
+	r := newRig(t, Fifo, 0)
+	from, to := r.pair()
+	far, err := r.AttachWriter(Info{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := r.read(from, 1, 1000)
+	r.write(to, bytes.Repeat([]byte{'n'}, 3000), func(op *WriteOp) {
+		for _, c := range op.Chunks {
+			c.Release()
+		}
+		op.Chunks = chunksOf(r.pool, bytes.Repeat([]byte{'n'}, 3000), 1000)
+	})
+	far.Feed(chunks(r.pool, []byte("far")))
+	first.is(t, bytes.Repeat([]byte{'n'}, 1000), nil)
+	r.read(from, 2000, 2000).is(t, bytes.Repeat([]byte{'n'}, 2000), nil)
+	r.read(from, 3, 3).is(t, []byte("far"), nil)
+	far.Close()
+}
