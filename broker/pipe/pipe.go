@@ -247,10 +247,10 @@ func (p *Pipe) CancelOpen(op *OpenOp) bool {
 		p.detach(op.Reader, op.Writer, nil, &done)
 		op.Reader, op.Writer = nil, nil
 	}
-	idle := waits && p.openEnds() == 0
+	tell := p.closed(waits, waits)
 	p.mu.Unlock()
 	done.run()
-	p.tell(waits, idle)
+	tell()
 	return waits
 }
 
@@ -270,19 +270,23 @@ func (p *Pipe) Close(r *Reader, w *Writer, cause error) {
 	p.mu.Lock()
 	before := p.openEnds()
 	p.detach(r, w, cause, &done)
-	after := p.openEnds()
+	tell := p.closed(before > p.openEnds(), before > 0)
 	p.mu.Unlock()
 	done.run()
-	p.tell(before > after, before > 0 && after == 0)
+	tell()
 }
 
-// tell calls back, with no lock held: ends have closed, or all have.
-func (p *Pipe) tell(fewer, idle bool) {
-	if fewer && p.cluster != nil {
-		p.cluster.Ends()
-	}
-	if idle && p.cfg.Idle != nil {
-		p.cfg.Idle()
+// closed returns what is to be called with no lock held: fewer ends are open, and
+// none of those that were.
+func (p *Pipe) closed(fewer, some bool) (tell func()) {
+	cluster, idle := p.cluster, some && p.openEnds() == 0
+	return func() {
+		if fewer && cluster != nil {
+			cluster.Ends()
+		}
+		if idle && p.cfg.Idle != nil {
+			p.cfg.Idle()
+		}
 	}
 }
 
@@ -406,8 +410,8 @@ func (p *Pipe) Shutdown() {
 	p.pump(&done)
 	p.notifyReaders(&done)
 	p.notifyWriters(&done)
-	after := p.openEnds()
+	tell := p.closed(before > p.openEnds(), before > 0)
 	p.mu.Unlock()
 	done.run()
-	p.tell(before > after, before > 0 && after == 0)
+	tell()
 }

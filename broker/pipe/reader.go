@@ -57,11 +57,14 @@ func (r *Reader) Start(op *ReadOp) {
 		p.parkRead(op)
 	}
 	p.pump(&done)
-	starved := op.parked && p.takeStarving()
+	var starved Cluster
+	if op.parked {
+		starved = p.takeStarving()
+	}
 	p.mu.Unlock()
 	done.run()
-	if starved {
-		p.cluster.Starved()
+	if starved != nil {
+		starved.Starved()
 	}
 }
 

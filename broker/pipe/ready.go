@@ -29,15 +29,14 @@ type watch struct {
 // Ready returns r's state. If notify is not nil it runs once, with no lock held,
 // when bytes have come or the last writer has gone since.
 func (r *Reader) Ready(notify func()) Ready {
-	p := r.pipe
 	s, starved := r.look(notify)
-	if starved {
-		p.cluster.Starved()
+	if starved != nil {
+		starved.Starved()
 	}
 	return s
 }
 
-func (r *Reader) look(notify func()) (s Ready, starved bool) {
+func (r *Reader) look(notify func()) (s Ready, starved Cluster) {
 	p := r.pipe
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,7 +49,10 @@ func (r *Reader) look(notify func()) (s Ready, starved bool) {
 	if p.shut || len(p.writers) == 0 && p.shared.lent == 0 && r.sawWriter() {
 		s |= Hangup
 	}
-	return s, s == 0 && notify != nil && p.takeStarving()
+	if s == 0 && notify != nil {
+		starved = p.takeStarving()
+	}
+	return s, starved
 }
 
 // Ready returns w's state. If notify is not nil it runs once, with no lock held,

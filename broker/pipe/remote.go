@@ -84,10 +84,13 @@ func (p *Pipe) SetApart(apart bool) {
 	p.mu.Unlock()
 }
 
-func (p *Pipe) takeStarving() bool {
-	was := p.starving && p.cluster != nil
-	p.starving = p.starving && !was
-	return was
+// takeStarving returns who is to be told that a read waits; nil: nobody.
+func (p *Pipe) takeStarving() Cluster {
+	if !p.starving {
+		return nil
+	}
+	p.starving = false
+	return p.cluster
 }
 
 // Voice is a writer of a Fanout pipe as remote readers listen to it: each gets the
