@@ -59,6 +59,7 @@ func (t *tie) watch() {
 func (t *tie) starved() {
 	need := uint64(t.pipe.Wanted())
 	for _, f := range t.ins {
+		f.widen()
 		if f.contended && !f.asked && !f.ended {
 			f.asked = true
 			t.c.send(f.from, &peer.Message{Kind: peer.Starved, Stream: f.stream, Need: need})

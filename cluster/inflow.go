@@ -29,6 +29,7 @@ type inflow struct {
 	due    atomic.Bool                 // in Cluster.due, or about to be
 
 	// The core's alone.
+	need      int  // bytes that a reader must have at once, as last told
 	ended     bool // no more bytes come: End has
 	gone      bool
 	contended bool // others want its bytes, too: they come when asked for
@@ -57,6 +58,7 @@ func (c *Cluster) subscribe(t *tie, key streamKey, offered bool, done func()) {
 			f.abort()
 		default:
 			f.attach()
+			f.widen()
 		}
 		done()
 	})
@@ -135,11 +137,20 @@ func (f *inflow) pay() {
 	}
 	f.told.Store(int64(consumed))
 	f.window.Store(int64(f.share()))
-	m := &peer.Message{Kind: peer.Credit, Stream: f.stream, Count: uint64(consumed), Limit: uint64(consumed) + uint64(f.window.Load()), First: alone}
-	if need := f.t.pipe.Need(); need > minWindow {
-		m.Need = uint64(need)
+	f.need = f.t.pipe.Need()
+	m := &peer.Message{
+		Kind: peer.Credit, Stream: f.stream, Count: uint64(consumed), Limit: uint64(consumed) + uint64(f.window.Load()),
+		Need: uint64(f.need), First: alone,
 	}
 	f.t.c.send(f.from, m)
+}
+
+// widen tells the other broker of a read that must have more at once than may be
+// sent: it cannot take anything before that.
+func (f *inflow) widen() {
+	if need := f.t.pipe.Need(); need > minWindow && need > f.need && !f.ended {
+		f.pay()
+	}
 }
 
 // toInflow serves what a writing broker says.

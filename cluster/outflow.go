@@ -210,9 +210,7 @@ func (o *outflow) returned() []pipe.Chunk {
 
 func (o *outflow) credit(m *peer.Message) {
 	o.consumed(m.Count)
-	if m.Need > 0 {
-		o.reader.SetWindow(int(m.Need))
-	}
+	o.reader.SetWindow(int(m.Need))
 	if m.First && o.t.pipe.Mode() == pipe.Fanout {
 		o.reader.Desert()
 	}

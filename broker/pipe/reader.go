@@ -59,7 +59,9 @@ func (r *Reader) Start(op *ReadOp) {
 	p.pump(&done)
 	var starved Cluster
 	if op.parked {
-		starved = p.takeStarving()
+		if starved = p.takeStarving(); op.Min > SegmentSize && p.farWriters > 0 {
+			starved = p.cluster
+		}
 	}
 	p.mu.Unlock()
 	done.run()

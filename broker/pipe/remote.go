@@ -18,7 +18,8 @@ import "slices"
 type Cluster interface {
 	// Ends tells that an end has closed.
 	Ends()
-	// Starved tells that a reader of this host waits for bytes; once after Watch.
+	// Starved tells that a reader of this host waits for bytes: once after Watch, and
+	// for each that must have more than SegmentSize at once.
 	Starved()
 }
 
@@ -273,7 +274,8 @@ func (p *Pipe) lessLent(done *completions) {
 	}
 }
 
-// SetWindow says how many bytes a remote reader may hold from now on.
+// SetWindow says how many bytes a remote reader may hold from now on, if that is more
+// than the capacity.
 func (r *Reader) SetWindow(n int) {
 	p := r.pipe
 	var done completions
