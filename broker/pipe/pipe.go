@@ -152,8 +152,11 @@ func (p *Pipe) Open(op *OpenOp) error {
 	}
 	op.at.Store(p)
 	op.Reader, op.Writer, op.Err = nil, nil, p.admits(op)
-	if op.Err == nil {
+	switch {
+	case op.Err == nil:
 		p.attach(op)
+	case op.Voice != nil:
+		op.Voice.gone = true
 	}
 	if op.Err == nil && p.mustWait(op) {
 		op.parked = true
