@@ -40,12 +40,9 @@ type inflow struct {
 // writer, so ours is attached at once. done runs when the stream stands or will
 // not.
 func (c *Cluster) subscribe(t *tie, key streamKey, offered bool, done func()) {
-	if old := t.ins[key]; old != nil {
-		old.forget()
-	}
 	c.lastIn++
 	f := &inflow{t: t, key: key, from: key.id, stream: c.lastIn}
-	t.ins[key], c.ins[f.stream] = f, f
+	t.ins[f.stream], c.ins[f.stream] = f, f
 	f.window.Store(int64(f.share()))
 	if offered {
 		f.attach()
@@ -217,9 +214,7 @@ func (f *inflow) lose() {
 func (f *inflow) forget() {
 	f.gone = true
 	delete(f.t.c.ins, f.stream)
-	if f.t.ins[f.key] == f {
-		delete(f.t.ins, f.key)
-	}
+	delete(f.t.ins, f.stream)
 	f.t.settle()
 }
 

@@ -54,7 +54,7 @@ func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 		return
 	}
 	c.outs[outKey{from, o.stream}] = o
-	t.outs[o.key] = o
+	t.outs[outKey{from, o.stream}] = o
 	answer.Status = peer.OK
 	c.send(from, answer) // before the first byte
 	t.contend()
@@ -84,11 +84,8 @@ func (o *outflow) begin() {
 }
 
 // keep holds back the stream's End, for a writer is about to open. It returns false
-// if the stream has ended, or there is none.
+// if the stream has ended.
 func (o *outflow) keep() bool {
-	if o == nil {
-		return false
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.held = !o.ended
@@ -273,9 +270,7 @@ func (o *outflow) finish(rest []pipe.Chunk) {
 	o.reader.Return(rest)
 	o.reader.Close()
 	delete(o.t.c.outs, outKey{o.to, o.stream})
-	if o.t.outs[o.key] == o {
-		delete(o.t.outs, o.key)
-	}
+	delete(o.t.outs, outKey{o.to, o.stream})
 	o.t.settle()
 	o.t.c.checkDrained()
 }

@@ -30,8 +30,10 @@ type tie struct {
 	waiting  []*broker.Entering // opens that need a round
 	round    *round             // under way; nil: none
 
-	ins  map[streamKey]*inflow  // streams that bring bytes, by who writes them
-	outs map[streamKey]*outflow // streams that take bytes away, by who reads them, and our writer
+	// Streams, also those that have ended and whose bytes are not all read: another may
+	// have taken their place.
+	ins  map[uint64]*inflow  // bring bytes
+	outs map[outKey]*outflow // take bytes away
 
 	voices    map[uint64]*pipe.Voice // fanout: our writers, also those that are about to open
 	lastVoice uint64
@@ -64,7 +66,7 @@ func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
 	t := c.ties[p]
 	if t == nil {
 		c.lastReg++
-		t = &tie{c: c, pipe: p, path: path, reg: c.lastReg, ins: make(map[streamKey]*inflow), outs: make(map[streamKey]*outflow), voices: make(map[uint64]*pipe.Voice)}
+		t = &tie{c: c, pipe: p, path: path, reg: c.lastReg, ins: make(map[uint64]*inflow), outs: make(map[outKey]*outflow), voices: make(map[uint64]*pipe.Voice)}
 		c.ties[p], c.byReg[t.reg] = t, t
 		p.Join(t)
 	}
@@ -229,8 +231,10 @@ func (t *tie) offerAll(key regKey, left *int, over func()) {
 }
 
 func (t *tie) offer(key streamKey, left *int, over func()) {
-	if t.outs[key].keep() {
-		return // it stands
+	for _, o := range t.outs {
+		if o.key == key && o.keep() {
+			return // it stands
+		}
 	}
 	*left++
 	m := &peer.Message{Kind: peer.Offer, Reg: t.reg, To: key.reg, Writer: key.writer}
@@ -239,8 +243,12 @@ func (t *tie) offer(key streamKey, left *int, over func()) {
 
 // wantsIn reports that no stream stands that brings key's bytes.
 func (t *tie) wantsIn(key streamKey) bool {
-	f := t.ins[key]
-	return f == nil || f.ended
+	for _, f := range t.ins {
+		if f.key == key && !f.ended {
+			return false
+		}
+	}
+	return true
 }
 
 // talked counts that one of the round's talks is over.

@@ -32,7 +32,9 @@ func (b *basin) marks() (n int) {
 // ready is how many bytes can be taken before the next marks.
 func (b *basin) ready() (n int) {
 	for _, q := range b.queues {
-		n += q.ready()
+		if !q.blocked() {
+			n += q.ready()
+		}
 	}
 	return n
 }
@@ -41,8 +43,9 @@ func (b *basin) ready() (n int) {
 // calls fed with each remote writer whose bytes went.
 func (b *basin) take(dst []Chunk, max, pieces int, fed func(*Writer)) ([]Chunk, int) {
 	n := 0
-	for range b.queues {
-		q := b.queues[b.turn]
+	full := func() bool { return n == max || pieces > 0 && len(dst) == pieces }
+	for left := len(b.queues); left > 0; {
+		q := b.queues[b.turn].oldest()
 		var k int
 		dst, k = q.take(dst, max-n, pieces)
 		n += k
@@ -52,8 +55,11 @@ func (b *basin) take(dst []Chunk, max, pieces int, fed func(*Writer)) ([]Chunk, 
 		if q.begun {
 			break
 		}
-		b.turn = (b.turn + 1) % len(b.queues)
-		if n == max || pieces > 0 && len(dst) == pieces {
+		if q == b.queues[b.turn] || !q.empty() || full() {
+			b.turn = (b.turn + 1) % len(b.queues)
+			left--
+		}
+		if full() {
 			break
 		}
 	}
@@ -70,16 +76,30 @@ func (b *basin) takeMark() error {
 	return nil
 }
 
-// prune drops the queues of remote writers that have closed and been read.
-func (b *basin) prune() {
-	b.drop(func(q *queue) bool { return q.source != nil && q.source.closed && q.bytes == 0 && q.marks == 0 })
+// former is the last queue of a host whose writer has closed, or nil. A host's
+// writers come one after the other: they are read in that order.
+func (b *basin) former(host string) *queue {
+	for _, q := range slices.Backward(b.queues) {
+		if q.source != nil && q.source.closed && q.source.info.Host == host && !q.oldest().empty() {
+			return q
+		}
+	}
+	return nil
 }
 
-func (b *basin) drop(gone func(*queue) bool) {
-	if len(b.queues) > 1 {
-		b.queues = slices.DeleteFunc(b.queues, gone)
-		b.turn = min(b.turn, len(b.queues)-1)
+// prune drops the queues of remote writers that have closed and been read.
+func (b *basin) prune() {
+	if len(b.queues) < 2 {
+		return
 	}
+	gone := func(q *queue) bool { return q.source != nil && q.source.closed && q.empty() }
+	for _, q := range b.queues[:b.turn] {
+		if gone(q) {
+			b.turn-- // the same queue goes on: it may have begun
+		}
+	}
+	b.queues = slices.DeleteFunc(b.queues, gone)
+	b.turn %= len(b.queues)
 }
 
 func (b *basin) clear() {

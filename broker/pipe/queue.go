@@ -14,6 +14,7 @@ type queue struct {
 	lent  int // bytes that remote readers have taken and not yet consumed: they take up room
 
 	source  *Writer // remote: all bytes here are its; nil: they are this host's
+	former  *queue  // source: one of the same host that had closed: what is left in it comes first
 	begun   bool    // what the first item is part of has been taken in part
 	tail    *Buffer // source: where its short chunks are gathered; nil: nothing is
 	fill    int     // source: bytes of tail in use
@@ -144,6 +145,26 @@ func (q *queue) takeWhole(dst []Chunk, want, max int) ([]Chunk, int) {
 	return dst, n
 }
 
+func (q *queue) empty() bool { return q.head == len(q.items) }
+
+// oldest is the queue that has to be read before q's own bytes, or q.
+func (q *queue) oldest() *queue {
+	if q.former == nil {
+		return q
+	}
+	if f := q.former.oldest(); !f.empty() {
+		return f
+	}
+	q.former = nil
+	return q
+}
+
+// blocked reports that there is a mark before q's own bytes.
+func (q *queue) blocked() bool {
+	f := q.former
+	return f != nil && (f.marks > 0 || f.blocked())
+}
+
 func (q *queue) drop() {
 	q.begun = false
 	q.items[q.head] = item{}
@@ -167,7 +188,7 @@ func (q *queue) clear() {
 		it.chunk.Release()
 	}
 	q.dropTail()
-	*q = queue{source: q.source, lent: q.lent, apart: q.apart}
+	*q = queue{source: q.source, former: q.former, lent: q.lent, apart: q.apart}
 }
 
 func (q *queue) dropTail() {

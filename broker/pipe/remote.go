@@ -312,7 +312,7 @@ func (p *Pipe) AttachWriter(info Info, taken func()) (*Writer, error) {
 	if err == nil {
 		w = &Writer{pipe: p, info: info, remote: true, taken: taken, rOpens: p.rOpens}
 		if p.cfg.Mode != Fanout {
-			w.inboxes = []*queue{{source: w}}
+			w.inboxes = []*queue{{source: w, former: p.basin.former(info.Host)}}
 			p.basin.queues = append(p.basin.queues, w.inboxes[0])
 		}
 		p.farWriters++

@@ -6,6 +6,7 @@ package pipe
 
 import (
 	"bytes"
+	"io"
 	"testing"
 )
 
@@ -51,4 +52,52 @@ func TestWrittenTogether(t *testing.T) {
 	r.read(from, 2000, 2000).is(t, bytes.Repeat([]byte{'n'}, 2000), nil)
 	r.read(from, 3, 3).is(t, []byte("far"), nil)
 	far.Close()
+}
+
+// TestPruneKeepsTheTurn: a queue that goes does not give the turn of another, from
+// which half a write was taken, to a third.
+func TestPruneKeepsTheTurn(t *testing.T) {
+	r := newRig(t, Fifo, 0)
+	from := r.reader()
+	var far []*Writer
+	for _, host := range []string{"a", "b", "c"} {
+		w, err := r.AttachWriter(Info{Host: host}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		far = append(far, w)
+	}
+	far[0].Feed(chunks(r.pool, []byte("1")))
+	r.read(from, 1, 1).is(t, []byte("1"), nil)
+	far[1].Feed(chunks(r.pool, []byte("whole")))
+	far[2].Feed(chunks(r.pool, []byte("other")))
+	r.read(from, 1, 2).is(t, []byte("wh"), nil)
+	far[0].Close()
+	r.read(from, 1, 3).is(t, []byte("ole"), nil)
+	r.read(from, 1, 9).is(t, []byte("other"), nil)
+	far[1].Close()
+	far[2].Close()
+}
+
+// TestWritersOfAHostInTurn: what writers of another host wrote one after the other is
+// read in that order.
+func TestWritersOfAHostInTurn(t *testing.T) {
+	r := newRig(t, Fifo, 0)
+	from := r.reader()
+	for i, s := range []string{"one ", "", "two ", "three "} {
+		w, err := r.AttachWriter(Info{Host: "a"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s != "" {
+			w.Feed(chunks(r.pool, []byte(s)))
+		}
+		if i == 0 {
+			r.read(from, 1, 1).is(t, []byte("o"), nil)
+		}
+		w.Close()
+	}
+	r.read(from, 7, 7).is(t, []byte("ne two "), nil)
+	r.read(from, 1, 99).is(t, []byte("three "), nil)
+	r.read(from, 1, 1).is(t, nil, io.EOF)
 }
