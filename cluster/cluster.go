@@ -232,8 +232,13 @@ type call struct {
 	done func(m *peer.Message, err error) // one of them is nil
 }
 
-// ask sends a request; done runs on the core with the answer, or with ErrLost.
+// ask sends a request; done runs on the core with the answer, or with ErrLost, or at
+// once with ErrDown.
 func (c *Cluster) ask(to peer.ID, m *peer.Message, done func(*peer.Message, error)) {
+	if c.live[to.Node] != to {
+		done(nil, fmt.Errorf("%v: %w", to, ErrDown)) // the links would tell nobody
+		return
+	}
 	c.lastCall++
 	m.Req = c.lastCall
 	c.calls[m.Req] = &call{to, done}
@@ -251,26 +256,34 @@ func (c *Cluster) answered(from peer.ID, m *peer.Message) {
 func (c *Cluster) lose(id peer.ID, err error) {
 	c.log.Warn("lost a peer", "peer", id, "error", err)
 	c.registry.lose(id)
+	for _, t := range c.ties {
+		if t.home == id {
+			t.home = peer.ID{}
+		}
+	}
 	for _, f := range c.ins {
 		if f.from == id {
+			f.t.unmet[id] = true
 			f.lose()
 		}
 	}
 	for _, o := range c.outs {
 		if o.to == id {
+			o.t.unmet[id] = true
 			o.finish(nil)
 		}
 	}
+	var failed []*call
 	for req, call := range c.calls {
 		if call.to == id {
 			delete(c.calls, req)
-			call.done(nil, fmt.Errorf("%v: %w", id, ErrLost))
+			failed = append(failed, call)
 		}
 	}
+	for _, call := range failed { // may ask again
+		call.done(nil, fmt.Errorf("%v: %w", id, ErrLost))
+	}
 	for _, t := range c.ties {
-		if t.home == id {
-			t.home = peer.ID{}
-		}
 		t.step()
 		t.settle()
 	}

@@ -48,10 +48,33 @@ func (t *tie) contend() {
 func (t *tie) watch() {
 	wanted := t.contended && len(t.outs) > 0
 	for _, f := range t.ins {
-		wanted = wanted || f.contended && !f.asked && !f.ended
+		wanted = wanted || f.contended && !f.ended
 	}
-	if wanted && t.pipe.Watch() {
+	switch {
+	case !wanted:
+	case t.pipe.Watch():
 		t.starved()
+	default:
+		t.sated()
+	}
+}
+
+// look is for a reader here that begins to wait, or ceases to.
+func (t *tie) look() {
+	for _, f := range t.ins {
+		f.widen()
+	}
+	t.watch()
+}
+
+// sated takes back what was asked for by readers that do not wait any more: else it
+// would seem that they read all that they get.
+func (t *tie) sated() {
+	for _, f := range t.ins {
+		if f.contended && f.asked && !f.ended {
+			f.asked = false
+			t.c.send(f.from, &peer.Message{Kind: peer.Starved, Stream: f.stream})
+		}
 	}
 }
 
@@ -59,7 +82,6 @@ func (t *tie) watch() {
 func (t *tie) starved() {
 	need := uint64(t.pipe.Wanted())
 	for _, f := range t.ins {
-		f.widen()
 		if f.contended && !f.asked && !f.ended {
 			f.asked = true
 			t.c.send(f.from, &peer.Message{Kind: peer.Starved, Stream: f.stream, Need: need})
@@ -68,6 +90,21 @@ func (t *tie) starved() {
 	if t.contended {
 		t.recall(nil)
 	}
+}
+
+// ask is for readers elsewhere that wait for n bytes; 0: they do not any more.
+func (t *tie) ask(o *outflow, n uint64) {
+	o.ask(n)
+	if n > 0 {
+		t.recall(o)
+		return
+	}
+	for _, other := range t.outs {
+		if other.waits() {
+			t.recall(other)
+		}
+	}
+	t.watch()
 }
 
 // recall asks all hosts but one for the bytes that nobody reads there, unless there

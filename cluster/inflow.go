@@ -45,10 +45,16 @@ func (c *Cluster) subscribe(t *tie, key streamKey, offered bool, done func()) {
 	t.ins[f.stream], c.ins[f.stream] = f, f
 	f.window.Store(int64(f.share()))
 	if offered {
-		f.attach()
+		if f.attach(); f.gone {
+			done()
+			return
+		}
 	}
 	m := &peer.Message{Kind: peer.Subscribe, Stream: f.stream, Reg: t.reg, To: key.reg, Writer: key.writer, Limit: uint64(f.window.Load())}
 	c.ask(f.from, m, func(m *peer.Message, err error) {
+		if err != nil {
+			t.unmet[f.from] = true
+		}
 		switch {
 		case f.gone:
 		case err != nil || m.Status != peer.OK:

@@ -144,8 +144,7 @@ func (c *Cluster) toOutflow(from peer.ID, m *peer.Message) {
 		o.consumed(m.Count)
 		o.finish(o.rest())
 	case peer.Starved:
-		o.ask(m.Need)
-		o.t.recall(o)
+		o.t.ask(o, m.Need)
 	case peer.Returned:
 		o.consumed(m.Count)
 		o.reader.Return(o.returned())
@@ -173,9 +172,16 @@ func (o *outflow) over() bool {
 // ask notes how many bytes are waited for.
 func (o *outflow) ask(n uint64) {
 	o.mu.Lock()
-	o.asked = max(n, 1)
+	o.asked = n
 	o.mu.Unlock()
 	o.wake()
+}
+
+// waits reports that bytes are waited for.
+func (o *outflow) waits() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.asked > 0
 }
 
 // recall asks for what was sent and not consumed, unless readers wait there: then

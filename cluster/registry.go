@@ -48,7 +48,8 @@ type registration struct {
 }
 
 // register notes that key has ends now, none: nothing. It returns who else has
-// some, in a fixed order. first: no home has known this registration.
+// some, in a fixed order. first: no home has known this registration; with no ends:
+// another home knows it now.
 //
 // Status Busy, Spent and Clash leave all as it was; for Clash the mode is that in
 // which the pipe is open.
@@ -90,7 +91,8 @@ func (m *meeting) set(key regKey, ends peer.Ends, first bool) peer.Status {
 			return peer.Busy
 		}
 	}
-	if have != nil && have.ends&^ends != 0 {
+	moved := ends == 0 && first
+	if have != nil && have.ends&^ends != 0 && !moved {
 		m.part()
 	}
 	switch {
@@ -138,14 +140,15 @@ func (m *meeting) others(key regKey) (regs []peer.Reg) {
 	return regs
 }
 
-// lose forgets all that a broker had.
+// lose forgets all that a broker had. Its partners part from it for themselves: it may
+// be only this broker that has lost it.
 func (r *registry) lose(id peer.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, m := range r.names {
 		for key := range m.regs {
 			if key.id == id {
-				m.set(key, 0, false)
+				delete(m.regs, key)
 			}
 		}
 		if len(m.regs) == 0 {

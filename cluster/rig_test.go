@@ -20,13 +20,15 @@ import (
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
-const patience = 20 * time.Second
+const patience = 6 * time.Second
 
 // rig is brokers in one process, joined by a network in memory.
 type rig struct {
 	t     *testing.T
 	net   *link.Network
 	hosts []*host
+
+	timeout time.Duration // after which a session is lost
 }
 
 type host struct {
@@ -41,7 +43,7 @@ type host struct {
 
 func newRig(t *testing.T, n int) *rig {
 	t.Helper()
-	r := &rig{t: t, net: link.NewNetwork(1)}
+	r := &rig{t: t, net: link.NewNetwork(1), timeout: 2 * time.Second}
 	t.Cleanup(func() {
 		for _, h := range r.hosts {
 			h.stop()
@@ -64,7 +66,7 @@ func (r *rig) add(node string, boot uint64) *host {
 	h.cluster = New(Config{Self: h.id, Log: log})
 	h.broker = broker.New(broker.Config{Peers: h.cluster})
 	var err error
-	h.links, err = r.net.Join(link.Config{ID: h.id, Handler: h.cluster, Log: log, FailureTimeout: 2 * time.Second})
+	h.links, err = r.net.Join(link.Config{ID: h.id, Handler: h.cluster, Log: log, FailureTimeout: r.timeout})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -231,3 +233,5 @@ func (r *rig) eventually(what string, f func() bool) {
 func pattern(n int) []byte {
 	return bytes.Repeat([]byte("0123456789abcde\n"), n/16+1)[:n]
 }
+
+func link5ms() link.Conditions { return link.Conditions{Delay: 5 * time.Millisecond} }

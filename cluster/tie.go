@@ -27,6 +27,8 @@ type tie struct {
 	entering [2]int             // opens under way: for reading, for writing
 	home     peer.ID            // the broker that was told; zero: none
 	told     peer.Ends          // what it was told
+	fresh    peer.Ends          // opens came when there was no such end: they meet the others anew
+	unmet    map[peer.ID]bool   // those with whom a talk or a stream failed
 	waiting  []*broker.Entering // opens that need a round
 	round    *round             // under way; nil: none
 
@@ -66,9 +68,12 @@ func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
 	t := c.ties[p]
 	if t == nil {
 		c.lastReg++
-		t = &tie{c: c, pipe: p, path: path, reg: c.lastReg, ins: make(map[uint64]*inflow), outs: make(map[outKey]*outflow), voices: make(map[uint64]*pipe.Voice)}
+		t = &tie{c: c, pipe: p, path: path, reg: c.lastReg, ins: make(map[uint64]*inflow), outs: make(map[outKey]*outflow), unmet: make(map[peer.ID]bool), voices: make(map[uint64]*pipe.Voice)}
 		c.ties[p], c.byReg[t.reg] = t, t
 		p.Join(t)
+	}
+	if ends := t.ends(); ends != peer.Reads|peer.Writes {
+		t.fresh |= endsOf(e) &^ ends
 	}
 	t.count(e, +1)
 	if e.Write && p.Mode() == pipe.Fanout {
@@ -78,6 +83,17 @@ func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
 	}
 	t.waiting = append(t.waiting, e)
 	t.step()
+}
+
+// endsOf is which ends an open wants.
+func endsOf(e *broker.Entering) (ends peer.Ends) {
+	if e.Read {
+		ends |= peer.Reads
+	}
+	if e.Write {
+		ends |= peer.Writes
+	}
+	return ends
 }
 
 func (t *tie) count(e *broker.Entering, n int) {
@@ -93,7 +109,7 @@ func (t *tie) count(e *broker.Entering, n int) {
 func (t *tie) Ends() { t.c.events.post(t.settle) }
 
 // Starved is the pipe's to call.
-func (t *tie) Starved() { t.c.events.post(t.starved) }
+func (t *tie) Starved() { t.c.events.post(t.look) }
 
 // ends is what this broker has of the pipe, opens under way included.
 func (t *tie) ends() (ends peer.Ends) {
@@ -120,38 +136,103 @@ func (t *tie) oneByOne() bool {
 	return t.pipe.Mode() == pipe.Exclusive || t.pipe.Mode() == pipe.Fanout && t.entering[1] > 0
 }
 
-// step begins a round if one is needed and none is under way: opens wait for it, or
-// the pipe has another home than the one that was told.
+// alone reports that the pipe meets nobody new: its name is gone, or stands for
+// another pipe.
+func (t *tie) alone() bool {
+	_, spent := t.pipe.Busy()
+	return t.adrift || spent
+}
+
+// step begins a round if one is needed and none is under way: opens wait for it, the
+// pipe has another home than the one that was told, or somebody was not met.
 func (t *tie) step() {
 	if t.round != nil {
 		return
 	}
-	want, home := t.ends(), t.c.homeOf(t.path)
-	known := t.home == home && t.told&want == want
-	if t.adrift || known && !t.oneByOne() {
-		t.admit(t.waiting, nil)
-		t.waiting = nil
+	if t.alone() {
+		t.admit(t.next(len(t.waiting)), nil)
 		return
 	}
-	if want == 0 || known && len(t.waiting) == 0 {
-		return
+	for len(t.waiting) > 0 && t.pipe.Taken(t.waiting[0].Read, t.waiting[0].Write) {
+		t.admit(t.next(1), nil) // it fails, and must not claim a place for as long
 	}
-	r := &round{entries: t.waiting}
-	t.waiting = nil
-	if t.oneByOne() && len(r.entries) > 1 {
-		r.entries, t.waiting = r.entries[:1], r.entries[1:]
+	home, n := t.c.homeOf(t.path), len(t.waiting)
+	switch {
+	case t.pipe.Mode() == pipe.Exclusive && t.home != home && t.opened()&t.told != 0:
+		n = 0 // those who are in keep their place, whether or not others may enter
+	case t.oneByOne():
+		n = min(n, 1)
 	}
-	t.round = r
-	t.register(home, want)
+	want := t.opened()
+	for _, e := range t.waiting[:n] {
+		want |= endsOf(e)
+	}
+	stale := t.home != home || t.told&want != want || t.misses()
+	switch {
+	case want == 0 || n == 0 && !stale:
+	case n > 0 && !stale && !t.oneByOne() && t.fresh&want == 0 && t.keepAll(want):
+		t.admit(t.next(n), nil)
+	default:
+		t.round = &round{entries: t.next(n)}
+		t.register(home, want)
+	}
+}
+
+// next takes n opens off those that wait.
+func (t *tie) next(n int) []*broker.Entering {
+	entries := t.waiting[:n:n]
+	t.waiting = t.waiting[n:]
+	return entries
+}
+
+// opened is which ends this broker has open.
+func (t *tie) opened() (ends peer.Ends) {
+	r, w := t.pipe.Ends()
+	if r > 0 {
+		ends |= peer.Reads
+	}
+	if w > 0 {
+		ends |= peer.Writes
+	}
+	return ends
+}
+
+// misses reports that a broker which is there now was not met when it should have been.
+func (t *tie) misses() bool {
+	for id := range t.unmet {
+		if t.c.live[id.Node] == id {
+			return true
+		}
+	}
+	return false
+}
+
+// keepAll has all streams wait for a writer that is about to open; false: to some of
+// those who read no stream stands any more.
+func (t *tie) keepAll(want peer.Ends) bool {
+	if want&peer.Writes == 0 {
+		return true
+	}
+	kept := make(map[streamKey]bool)
+	for _, o := range t.outs {
+		kept[o.key] = o.keep() || kept[o.key]
+	}
+	for _, k := range kept {
+		if !k {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *tie) register(home peer.ID, want peer.Ends) {
 	first := t.told == 0
 	if t.home != home && t.home != (peer.ID{}) {
-		t.tell(t.home, 0)
+		t.tell(t.home, 0, true)
 	}
 	before := t.told
-	t.home, t.told = home, want
+	t.home, t.told, t.fresh = home, want, t.fresh&^want
+	clear(t.unmet)
 	m := &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: want, Mode: uint8(t.pipe.Mode()), First: first}
 	if home == t.c.cfg.Self {
 		status, mode, regs := t.c.registry.register(t.path, regKey{home, t.reg}, want, t.pipe.Mode(), first)
@@ -165,7 +246,7 @@ func (t *tie) register(home peer.ID, want peer.Ends) {
 func (t *tie) registered(m *peer.Message, err error, before peer.Ends) {
 	r := t.round
 	if err != nil { // the home was lost: ask the next
-		t.home, t.round = peer.ID{}, nil
+		t.home, t.told, t.round = peer.ID{}, before, nil
 		t.waiting = append(r.entries, t.waiting...)
 		t.step()
 		return
@@ -197,6 +278,9 @@ func (t *tie) registered(m *peer.Message, err error, before peer.Ends) {
 // want.
 func (t *tie) meet(other peer.Reg) {
 	key := regKey{other.ID, other.Number}
+	if other.ID == t.c.cfg.Self {
+		return // another pipe of this broker that had the name
+	}
 	if t.told&peer.Reads != 0 && other.Ends&peer.Writes != 0 {
 		t.want(key)
 	}
@@ -210,7 +294,7 @@ func (t *tie) want(key regKey) {
 	switch {
 	case t.pipe.Mode() == pipe.Fanout:
 		t.round.left++
-		t.c.ask(key.id, &peer.Message{Kind: peer.Want, Reg: t.reg, To: key.reg}, func(*peer.Message, error) { t.talked() })
+		t.talk(key.id, &peer.Message{Kind: peer.Want, Reg: t.reg, To: key.reg}, t.talked)
 	case t.wantsIn(streamKey{key, 0}):
 		t.round.left++
 		t.c.subscribe(t, streamKey{key, 0}, false, t.talked)
@@ -238,7 +322,17 @@ func (t *tie) offer(key streamKey, left *int, over func()) {
 	}
 	*left++
 	m := &peer.Message{Kind: peer.Offer, Reg: t.reg, To: key.reg, Writer: key.writer}
-	t.c.ask(key.id, m, func(*peer.Message, error) { over() })
+	t.talk(key.id, m, over)
+}
+
+// talk asks another broker and notes if it was not to be reached.
+func (t *tie) talk(to peer.ID, m *peer.Message, over func()) {
+	t.c.ask(to, m, func(_ *peer.Message, err error) {
+		if err != nil {
+			t.unmet[to] = true
+		}
+		over()
+	})
 }
 
 // wantsIn reports that no stream stands that brings key's bytes.
@@ -286,18 +380,25 @@ func (t *tie) admit(entries []*broker.Entering, err error) {
 // that have gone, ends streams that nobody reads, and lets those flow that waited
 // for their writer.
 func (t *tie) settle() {
+	if t.c.byReg[t.reg] != t {
+		return // it was over, and the pipe may have another tie
+	}
 	want := t.ends()
 	if want&peer.Reads == 0 {
 		for _, f := range t.ins {
 			f.finish()
 		}
 	}
-	if gone := t.told &^ want; gone != 0 && t.round == nil {
-		t.told = want
+	known := want
+	if t.alone() {
+		known = 0
+	}
+	if gone := t.told &^ known; gone != 0 && t.round == nil {
+		t.told &= known
 		if t.home != (peer.ID{}) {
-			t.tell(t.home, want)
+			t.tell(t.home, t.told, false)
 		}
-		if want == 0 {
+		if t.told == 0 {
 			t.home = peer.ID{}
 		}
 	}
@@ -320,13 +421,13 @@ func (t *tie) settle() {
 	}
 }
 
-// tell is a registration that wants no answer.
-func (t *tie) tell(home peer.ID, ends peer.Ends) {
+// tell is a registration that wants no answer. moved: another home has it now.
+func (t *tie) tell(home peer.ID, ends peer.Ends, moved bool) {
 	if home == t.c.cfg.Self {
-		t.c.registry.register(t.path, regKey{home, t.reg}, ends, t.pipe.Mode(), false)
+		t.c.registry.register(t.path, regKey{home, t.reg}, ends, t.pipe.Mode(), moved)
 		return
 	}
-	t.c.send(home, &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: ends, Mode: uint8(t.pipe.Mode())})
+	t.c.send(home, &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: ends, Mode: uint8(t.pipe.Mode()), First: moved})
 }
 
 func (c *Cluster) serveOffer(from peer.ID, m *peer.Message) {

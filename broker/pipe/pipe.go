@@ -175,12 +175,16 @@ func (p *Pipe) admits(op *OpenOp) error {
 	switch {
 	case p.shut:
 		return ErrClosed
-	case p.cfg.Mode == Exclusive && (op.Read && len(p.readers) > 0 || op.Write && len(p.writers) > 0):
+	case p.taken(op.Read, op.Write):
 		return ErrBusy
 	case op.Write && !op.Read && op.NonBlock && !op.Patient && len(p.readers) == 0:
 		return ErrNoReader
 	}
 	return nil
+}
+
+func (p *Pipe) taken(read, write bool) bool {
+	return p.cfg.Mode == Exclusive && (read && len(p.readers) > 0 || write && len(p.writers) > 0)
 }
 
 func (p *Pipe) attach(op *OpenOp) {
@@ -397,6 +401,16 @@ func (p *Pipe) empty() {
 	p.paired = false
 }
 
+// failOpens ends all waiting opens.
+func (p *Pipe) failOpens(err error, done *completions) {
+	for p.opening.first != nil {
+		op := p.opening.first.op
+		p.finishOpen(op, err, done)
+		p.detach(op.Reader, op.Writer, nil, done)
+		op.Reader, op.Writer = nil, nil
+	}
+}
+
 // Shutdown ends the pipe for good, at once: reads get io.EOF, writes ErrBroken,
 // opens ErrClosed, whether waiting or still to come. Ends are closed as ever.
 func (p *Pipe) Shutdown() {
@@ -404,12 +418,7 @@ func (p *Pipe) Shutdown() {
 	p.mu.Lock()
 	p.shut = true
 	before := p.openEnds()
-	for p.opening.first != nil {
-		op := p.opening.first.op
-		p.finishOpen(op, ErrClosed, &done)
-		p.detach(op.Reader, op.Writer, nil, &done)
-		op.Reader, op.Writer = nil, nil
-	}
+	p.failOpens(ErrClosed, &done)
 	p.pump(&done)
 	p.notifyReaders(&done)
 	p.notifyWriters(&done)

@@ -81,8 +81,15 @@ func (r *Reader) Cancel(op *ReadOp) bool {
 		p.unparkRead(op)
 		p.pump(&done) // there may be less room than it made; nothing completes
 	}
+	var sated Cluster
+	if waits && p.reading.first == nil && p.farWriters > 0 {
+		sated = p.cluster
+	}
 	p.mu.Unlock()
 	done.run()
+	if sated != nil {
+		sated.Starved()
+	}
 	return waits
 }
 
@@ -169,7 +176,7 @@ func (p *Pipe) fault(r *Reader, err error) {
 // still waits.
 func (r *Reader) ended() bool {
 	p := r.pipe
-	return p.shut || len(p.writers) == 0 && p.shared.lent == 0 && (!r.patient || r.sawWriter())
+	return p.shut || len(p.writers) == 0 && p.shared.lent == 0 && (!r.patient || r.sawWriter() || p.spent)
 }
 
 func (r *Reader) sawWriter() bool { return r.met || r.pipe.wOpens != r.wOpens }

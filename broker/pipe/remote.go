@@ -19,7 +19,8 @@ type Cluster interface {
 	// Ends tells that an end has closed.
 	Ends()
 	// Starved tells that a reader of this host waits for bytes: once after Watch, and
-	// for each that must have more than SegmentSize at once.
+	// for each that must have more than SegmentSize at once; or that the last one that
+	// waited was withdrawn.
 	Starved()
 }
 
@@ -173,11 +174,30 @@ func (p *Pipe) attachable(taken bool) error {
 	return nil
 }
 
-// Spend makes an exclusive pipe take no new ends: its name stands for a new one.
-func (p *Pipe) Spend() {
+// Taken reports that an exclusive pipe has such an end already.
+func (p *Pipe) Taken(read, write bool) bool {
 	p.mu.Lock()
-	p.spent = p.spent || p.cfg.Mode == Exclusive
+	defer p.mu.Unlock()
+	return p.taken(read, write)
+}
+
+// Spend makes an exclusive pipe take no new ends: its name stands for a new one. No
+// partner comes any more for whom an end waits: opens get ErrBusy, reads io.EOF,
+// writes ErrBroken.
+func (p *Pipe) Spend() {
+	if p.cfg.Mode != Exclusive {
+		return
+	}
+	var done completions
+	p.mu.Lock()
+	p.spent = true
+	before := p.openEnds()
+	p.failOpens(ErrBusy, &done)
+	p.pump(&done)
+	tell := p.closed(before > p.openEnds(), before > 0)
 	p.mu.Unlock()
+	done.run()
+	tell()
 }
 
 // lender is the queue that a remote reader takes from.

@@ -186,7 +186,7 @@ func (w *Writer) broken() error {
 		return ErrBroken
 	case w.deserted():
 		return ErrBroken
-	case !w.heard() && (!w.patient || w.sawReader()):
+	case !w.heard() && (!w.patient || w.sawReader() || p.spent):
 		return ErrBroken
 	}
 	return nil
