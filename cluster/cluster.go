@@ -140,6 +140,7 @@ func (c *Cluster) Close() {
 	c.events.close()
 	c.stop()
 	c.running.Wait()
+	c.failEntering()
 	c.timer.Stop()
 }
 
@@ -158,7 +159,9 @@ func (c *Cluster) run(ctx context.Context) {
 // do runs f on the core and waits for it, unless the core has ended.
 func (c *Cluster) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
-	c.events.post(func() { f(); close(done) })
+	if !c.events.post(func() { f(); close(done) }) {
+		return pipe.ErrClosed
+	}
 	select {
 	case <-done:
 		return nil

@@ -20,11 +20,12 @@ type events struct {
 
 func newEvents() *events { return &events{rouse: make(chan struct{}, 1)} }
 
-// post never waits. What comes after close is dropped.
-func (e *events) post(f func()) {
+// post never waits. What comes after close is dropped: false.
+func (e *events) post(f func()) bool {
 	e.mu.Lock()
 	wake := len(e.list) == 0
-	if !e.closed {
+	open := !e.closed
+	if open {
 		e.list = append(e.list, f)
 	}
 	e.mu.Unlock()
@@ -34,9 +35,10 @@ func (e *events) post(f func()) {
 		default:
 		}
 	}
+	return open
 }
 
-// take waits for events; nil: the context has ended. The slice of an earlier take
+// take waits for events; nil: there are none and the context has ended. The slice of an earlier take
 // is used again.
 func (e *events) take(ctx context.Context, spare []func()) []func() {
 	clear(spare)
@@ -60,6 +62,5 @@ func (e *events) take(ctx context.Context, spare []func()) []func() {
 func (e *events) close() {
 	e.mu.Lock()
 	e.closed = true
-	e.list = nil
 	e.mu.Unlock()
 }

@@ -358,3 +358,18 @@ func (h *host) asked(n int) (asked bool) {
 	})
 	return asked
 }
+
+// A broker that stops ends the opens that wait for an answer of another one.
+func TestStopWhileOpening(t *testing.T) {
+	r := newRig(t, 2)
+	a, home := r.hosts[0], r.hosts[1]
+	r.net.Cut("h1", "h2", true)
+	o := a.start(r.homed("fifo", home), reading)
+	a.stop()
+	if o.wait(); o.Err != pipe.ErrClosed {
+		t.Errorf("open: %v", o.Err)
+	}
+	if o := a.start(r.homed("fifo", home), reading).wait(); o.Err != pipe.ErrClosed {
+		t.Errorf("open after the end: %v", o.Err)
+	}
+}

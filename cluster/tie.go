@@ -49,7 +49,24 @@ type round struct {
 
 // Enter is broker.Peers'.
 func (c *Cluster) Enter(p *pipe.Pipe, path string, e *broker.Entering) {
-	c.events.post(func() { c.enter(p, path, e) })
+	if !c.events.post(func() { c.enter(p, path, e) }) && e.Decide() {
+		e.Done(pipe.ErrClosed)
+	}
+}
+
+// failEntering ends the opens that are under way when the core has ended.
+func (c *Cluster) failEntering() {
+	for _, t := range c.ties {
+		entries := t.waiting
+		if t.round != nil {
+			entries = append(entries, t.round.entries...)
+		}
+		for _, e := range entries {
+			if e.Decide() {
+				e.Done(pipe.ErrClosed)
+			}
+		}
+	}
 }
 
 // Leave is broker.Peers'. The round that e may be in goes on.
