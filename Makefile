@@ -9,7 +9,7 @@ LDFLAGS := $(if $(VERSION),-ldflags "-X main.tag=$(VERSION)")
 BUILD_PACKAGES := gcc libc6-dev pkg-config libzmq3-dev fuse3
 TEST_PACKAGES   = libczmq-dev $(shell cat integration/programs/packages.txt)
 
-UNITS := ./wire/... ./broker/... ./fs/... ./cmd/...
+UNITS := ./wire/... ./broker/... ./cluster/... ./fs/... ./cmd/...
 
 FUZZTIME ?= 30s
 SOAKTIME ?= 10m

@@ -77,7 +77,9 @@ func (a *agreeing) Make(ctx context.Context, e Entry) error {
 		return err
 	}
 	a.b.Apply(e)
-	a.keep(e.Path)
+	if !e.Transient {
+		a.keep(e.Path)
+	}
 	return nil
 }
 
@@ -481,3 +483,6 @@ func TestListBringsUpToDate(t *testing.T) {
 	}
 	a.wantAsked(t, "list d")
 }
+
+// Drop has nobody to tell.
+func (a *agreeing) Drop(string) {}

@@ -8,8 +8,8 @@
 package broker
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 
@@ -37,6 +37,10 @@ type Broker struct {
 	count  int                  // nodes in the tree, the root included
 	pipes  map[*pipe.Pipe]*Node // every pipe that may have ends, also of names that are gone
 	closed bool
+
+	life   context.Context // ends with Close
+	end    context.CancelFunc
+	asking sync.WaitGroup // for the names of clients
 }
 
 // New returns a broker with an empty root directory.
@@ -52,6 +56,7 @@ func New(cfg Config) *Broker {
 		cfg.Owner.Perm = 0o755
 	}
 	b := &Broker{cfg: cfg, log: cfg.Log, pipes: make(map[*pipe.Pipe]*Node)}
+	b.life, b.end = context.WithCancel(context.Background())
 	b.root = b.newNode(nil, "", Dir, cfg.Owner)
 	return b
 }
@@ -61,6 +66,9 @@ func (b *Broker) Root() *Node { return b.root }
 
 // Pool returns the buffers that the broker's pipes share.
 func (b *Broker) Pool() *pipe.Pool { return &b.pool }
+
+// Alone reports that there are no other hosts: calls about names do not wait.
+func (b *Broker) Alone() bool { return b.cfg.Names == nil }
 
 // Capacity is how many bytes a pipe buffers.
 func (b *Broker) Capacity() int { return b.cfg.Capacity }
@@ -75,9 +83,11 @@ func (b *Broker) Close() {
 		all = append(all, p)
 	}
 	b.mu.Unlock()
+	b.end()
 	for _, p := range all {
 		p.Shutdown()
 	}
+	b.asking.Wait()
 }
 
 // Open opens an end, or both, of the pipe that n names; op.Done tells. An
@@ -111,6 +121,7 @@ func (b *Broker) enter(n *Node, p *pipe.Pipe, op *pipe.OpenOp) {
 	e.Done = func(err error) {
 		defer b.unpin(n)
 		op.Before(nil)
+		op.Voice = e.Voice
 		if err == nil {
 			err = p.Open(op)
 		}
@@ -130,22 +141,6 @@ func (b *Broker) enter(n *Node, p *pipe.Pipe, op *pipe.OpenOp) {
 		return true
 	})
 	b.cfg.Peers.Enter(p, path, e)
-}
-
-// OpenName opens an end of the pipe at path for a client of the broker. A name
-// that does not exist is made, exclusive as zbroker's pipes are, with the
-// directories it needs; what was made so goes when the last end closes.
-//
-// Errors in op.Err: those of Open, ErrName, ErrTooLong, ErrNotDir.
-func (b *Broker) OpenName(path string, op *pipe.OpenOp) {
-	n, err := b.pinName(path)
-	if err != nil {
-		op.Err = fmt.Errorf("open %q: %w", path, err)
-		op.Done(op)
-		return
-	}
-	defer b.unpin(n)
-	b.Open(n, op)
 }
 
 // pin returns the pipe that n stands for now and keeps the name from going away
@@ -217,6 +212,9 @@ func (b *Broker) tidy(n *Node) {
 	}
 	for n.transient && n.parent != nil && !n.busy() && len(n.children) == 0 {
 		parent := n.parent
+		if b.cfg.Names != nil && n.kind == Pipe {
+			b.cfg.Names.Drop(n.path())
+		}
 		b.unlink(n)
 		n = parent
 	}

@@ -34,6 +34,7 @@ type Peers interface {
 // it: Peers call Done then.
 type Entering struct {
 	Read, Write bool
+	Voice       *pipe.Voice // for the writer; Peers may set it
 	// Done runs with no lock held. With nil it opens the ends before it returns; with
 	// pipe.ErrSpent the path stands for a new pipe.
 	Done func(error)
@@ -74,4 +75,7 @@ type Names interface {
 	Remove(ctx context.Context, path string, k Kind) error
 	// Rename moves a name with all below it; keep: not onto one that exists.
 	Rename(ctx context.Context, from, to string, keep bool) error
+	// Drop tells that a transient name has gone here, since its last end has closed.
+	// It is called with the broker's lock held: it notes that and returns.
+	Drop(path string)
 }

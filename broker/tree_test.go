@@ -318,7 +318,8 @@ func (w *walk) mayRename(p, q string, keep bool) error {
 // open opens an end by name, as a client does, or of a node, as the mount does.
 func (w *walk) open() {
 	p, read, byName := w.path(), w.pick(2) == 0, w.pick(2) == 0
-	op := &pipe.OpenOp{Read: read, Write: !read, Patient: true, Done: func(*pipe.OpenOp) {}}
+	over := make(chan struct{})
+	op := &pipe.OpenOp{Read: read, Write: !read, Patient: true, Done: func(*pipe.OpenOp) { close(over) }}
 	if !byName {
 		if w.tree[p] == nil {
 			return
@@ -327,6 +328,7 @@ func (w *walk) open() {
 	} else {
 		w.b.OpenName(p, op)
 	}
+	<-over // other hosts may have been asked
 	if want := w.mayOpen(p); want != nil {
 		w.want("open "+p, op.Err, want)
 		return

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
@@ -42,12 +43,14 @@ type Cluster struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup // the core
 
-	links link.Links // set by Start
+	links     link.Links // set by Start
+	passenger Passenger  // set by Carry; nil: none
+	lives     atomic.Pointer[[]peer.ID]
 
 	// The rest is the core's alone.
 	live     map[string]peer.ID // by node, this one included
 	nodes    []string           // of live
-	registry registry
+	registry *registry
 	ties     map[*pipe.Pipe]*tie
 	byReg    map[uint64]*tie
 	lastReg  uint64
@@ -58,7 +61,8 @@ type Cluster struct {
 	lastCall uint64
 	due      []*inflow // owe their peer a Credit
 	timer    *time.Timer
-	head     []byte // the message being put together
+	head     []byte        // the message being put together
+	drained  chan struct{} // closed when nothing is left to drain; nil: nobody waits
 }
 
 type outKey struct {
@@ -80,12 +84,14 @@ func New(cfg Config) *Cluster {
 	if cfg.Tell == nil {
 		cfg.Tell = func(string) []byte { return nil }
 	}
-	return &Cluster{
+	c := &Cluster{
 		cfg: cfg, log: cfg.Log.With("node", cfg.Self.Node), events: newEvents(),
 		live: map[string]peer.ID{cfg.Self.Node: cfg.Self}, nodes: []string{cfg.Self.Node},
-		registry: make(registry), ties: make(map[*pipe.Pipe]*tie), byReg: make(map[uint64]*tie),
+		registry: newRegistry(), ties: make(map[*pipe.Pipe]*tie), byReg: make(map[uint64]*tie),
 		ins: make(map[uint64]*inflow), outs: make(map[outKey]*outflow), calls: make(map[uint64]*call),
 	}
+	c.publishView()
+	return c
 }
 
 // Start begins, with links that have c as their Handler.
@@ -95,6 +101,34 @@ func (c *Cluster) Start(links link.Links) {
 	c.timer = time.AfterFunc(time.Hour, func() { c.events.post(c.payDue) })
 	c.timer.Stop()
 	c.running.Go(func() { c.run(ctx) })
+}
+
+// Drain waits until other hosts have read what writers that have closed left here.
+func (c *Cluster) Drain(ctx context.Context) error {
+	drained := make(chan struct{})
+	c.events.post(func() {
+		c.drained = drained
+		c.checkDrained()
+	})
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (c *Cluster) checkDrained() {
+	if c.drained == nil {
+		return
+	}
+	for _, o := range c.outs {
+		if o.t.ends()&peer.Writes == 0 {
+			return
+		}
+	}
+	close(c.drained)
+	c.drained = nil
 }
 
 // Close ends the core and waits for it. Close the broker first, then the links:
@@ -172,8 +206,12 @@ func (c *Cluster) setView(members []Member) {
 			c.links.Up(m)
 		}
 	}
+	c.publishView()
 	for _, t := range c.ties {
 		t.step()
+	}
+	if c.passenger != nil {
+		c.passenger.ViewChanged()
 	}
 }
 
@@ -183,8 +221,10 @@ func (c *Cluster) homeOf(name string) peer.ID { return c.live[peer.Home(name, c.
 // send sends a message with no body.
 func (c *Cluster) send(to peer.ID, m *peer.Message) {
 	c.head = m.Append(c.head[:0])
-	c.links.Send(to, link.Message{Head: c.head})
+	c.sendFrom(to, c.head)
 }
+
+func (c *Cluster) sendFrom(to peer.ID, head []byte) { c.links.Send(to, link.Message{Head: head}) }
 
 // call is a request that waits for its answer.
 type call struct {
@@ -234,6 +274,9 @@ func (c *Cluster) lose(id peer.ID, err error) {
 		t.step()
 		t.settle()
 	}
+	if c.passenger != nil {
+		c.passenger.Lost(id)
+	}
 }
 
 // receive dispatches a message. What a peer sends that makes no sense is logged and
@@ -251,14 +294,20 @@ func (c *Cluster) receive(from peer.ID, lm link.Message) {
 	switch m.Kind {
 	case peer.Register:
 		c.serveRegister(from, &m)
-	case peer.Registered, peer.Offered, peer.Subscribed, peer.Told:
+	case peer.Registered, peer.Offered, peer.Subscribed, peer.Told, peer.Wanted:
 		c.answered(from, &m)
 	case peer.Offer:
 		c.serveOffer(from, &m)
 	case peer.Subscribe:
 		c.serveSubscribe(from, &m)
+	case peer.Want:
+		c.serveWant(from, &m)
 	case peer.Data, peer.End, peer.Recall, peer.Contend:
 		c.toInflow(from, &m, lm.Body)
+	case peer.Names:
+		if c.passenger != nil {
+			c.passenger.Receive(from, m.Text)
+		}
 	case peer.Ask:
 		c.serveAsk(from, &m)
 	case peer.Credit, peer.Unsubscribe, peer.Starved, peer.Returned:

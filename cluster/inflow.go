@@ -19,7 +19,7 @@ const minWindow = pipe.SegmentSize
 // readers here, for whom it is one writer.
 type inflow struct {
 	t      *tie
-	key    regKey
+	key    streamKey
 	from   peer.ID
 	stream uint64
 
@@ -29,14 +29,16 @@ type inflow struct {
 	due    atomic.Bool                 // in Cluster.due, or about to be
 
 	// The core's alone.
-	ended bool // no more bytes come: End has
-	gone  bool
+	ended     bool // no more bytes come: End has
+	gone      bool
+	contended bool // others want its bytes, too: they come when asked for
+	asked     bool // contended: they are asked for
 }
 
 // subscribe asks a broker with writers for their bytes. offered: it surely has a
 // writer, so ours is attached at once. done runs when the stream stands or will
 // not.
-func (c *Cluster) subscribe(t *tie, key regKey, offered bool, done func()) {
+func (c *Cluster) subscribe(t *tie, key streamKey, offered bool, done func()) {
 	if old := t.ins[key]; old != nil {
 		old.forget()
 	}
@@ -47,7 +49,7 @@ func (c *Cluster) subscribe(t *tie, key regKey, offered bool, done func()) {
 	if offered {
 		f.attach()
 	}
-	m := &peer.Message{Kind: peer.Subscribe, Stream: f.stream, Reg: t.reg, To: key.reg, Limit: uint64(f.window.Load())}
+	m := &peer.Message{Kind: peer.Subscribe, Stream: f.stream, Reg: t.reg, To: key.reg, Writer: key.writer, Limit: uint64(f.window.Load())}
 	c.ask(f.from, m, func(m *peer.Message, err error) {
 		switch {
 		case f.gone:
@@ -125,7 +127,7 @@ func (f *inflow) pay() {
 	if w == nil || f.gone {
 		return
 	}
-	fed, unread, _ := w.Fed()
+	fed, unread, alone := w.Fed()
 	consumed := fed - unread
 	if f.ended && unread == 0 {
 		f.finish()
@@ -133,7 +135,7 @@ func (f *inflow) pay() {
 	}
 	f.told.Store(int64(consumed))
 	f.window.Store(int64(f.share()))
-	m := &peer.Message{Kind: peer.Credit, Stream: f.stream, Count: uint64(consumed), Limit: uint64(consumed) + uint64(f.window.Load())}
+	m := &peer.Message{Kind: peer.Credit, Stream: f.stream, Count: uint64(consumed), Limit: uint64(consumed) + uint64(f.window.Load()), First: alone}
 	if need := f.t.pipe.Need(); need > minWindow {
 		m.Need = uint64(need)
 	}
@@ -153,6 +155,10 @@ func (c *Cluster) toInflow(from peer.ID, m *peer.Message, body []pipe.Chunk) {
 	switch m.Kind {
 	case peer.Data:
 		w.Feed(body)
+		if f.contended {
+			f.asked = false
+			f.t.watch()
+		}
 	case peer.End:
 		f.ended = true
 		f.t.pipe.Close(nil, w, nil)
@@ -160,7 +166,8 @@ func (c *Cluster) toInflow(from peer.ID, m *peer.Message, body []pipe.Chunk) {
 	case peer.Recall:
 		f.giveBack()
 	case peer.Contend:
-		f.contend(m.First)
+		f.contended = m.First
+		f.t.watch()
 	}
 }
 
@@ -210,9 +217,12 @@ func (f *inflow) giveBack() {
 	w := f.writer.Load()
 	w.Recall()
 	fed, _, _ := w.Fed()
+	f.told.Store(int64(fed))
 	f.t.c.send(f.from, &peer.Message{Kind: peer.Returned, Stream: f.stream, Count: uint64(fed)})
+	if f.ended {
+		f.finish()
+		return
+	}
+	f.asked = false
+	f.t.watch()
 }
-
-func (f *inflow) contend(bool) {}
-
-func (t *tie) starved() {}

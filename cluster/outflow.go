@@ -17,7 +17,7 @@ import (
 // when it has room for them, so short writes gather while it has none.
 type outflow struct {
 	t      *tie
-	key    regKey
+	key    streamKey
 	to     peer.ID
 	stream uint64
 	reader *pipe.Reader
@@ -31,18 +31,23 @@ type outflow struct {
 	flowing bool         // its writers are there
 	ended   bool         // End was sent
 	held    bool         // a writer is about to open: no End meanwhile
+
+	contended bool   // others want the bytes, too: send only what is asked for
+	asked     uint64 // contended: bytes that are waited for there
+	wanted    bool   // bytes are to be recalled
+	recalling bool   // they are: nothing is sent until they have come
 }
 
 func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	t := c.byReg[m.To]
 	answer := &peer.Message{Kind: peer.Subscribed, Req: m.Req, Status: peer.Unknown}
-	if t == nil || t.ends()&peer.Writes == 0 && t.pipe.Stat().Buffered == 0 {
+	if t == nil || !t.writes(m.Writer) {
 		c.send(from, answer)
 		return
 	}
-	o := &outflow{t: t, key: regKey{from, m.Reg}, to: from, stream: m.Stream, limit: m.Limit}
+	o := &outflow{t: t, key: streamKey{regKey{from, m.Reg}, m.Writer}, to: from, stream: m.Stream, limit: m.Limit}
 	var err error
-	o.reader, err = t.pipe.AttachReader(pipe.Info{Door: "peer", Host: from.Node}, 0, nil)
+	o.reader, err = t.pipe.AttachReader(pipe.Info{Door: "peer", Host: from.Node}, t.voices[m.Writer])
 	if err != nil {
 		c.log.Debug("stream not attached", "pipe", t.path, "peer", from, "error", err)
 		c.send(from, answer)
@@ -52,9 +57,18 @@ func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	t.outs[o.key] = o
 	answer.Status = peer.OK
 	c.send(from, answer) // before the first byte
+	t.contend()
 	if t.entering[1] == 0 {
 		o.begin()
 	}
+}
+
+// writes reports that there is something to stream: a writer, or what one has left.
+func (t *tie) writes(writer uint64) bool {
+	if t.pipe.Mode() == pipe.Fanout {
+		return t.voices[writer] != nil
+	}
+	return t.ends()&peer.Writes != 0 || t.pipe.Unlent() > 0
 }
 
 // begin lets the stream flow: its writers are there, or have been. Until then it
@@ -87,14 +101,25 @@ func (o *outflow) wake() { o.t.c.links.Wake(o.to, o) }
 func (o *outflow) Next(most int) (lm link.Message, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.flowing || o.ended || o.sent >= o.limit {
+	if o.wanted && !o.ended { // behind the bytes that it is about
+		o.wanted, o.recalling = false, true
+		m := peer.Message{Kind: peer.Recall, Stream: o.stream}
+		return link.Message{Head: m.Append(nil)}, true
+	}
+	if !o.flowing || o.ended || o.recalling || o.sent >= o.limit {
 		return lm, false
 	}
 	m := peer.Message{Kind: peer.Data, Stream: o.stream}
-	chunks, n, end := o.reader.Lend(nil, min(max(most, pipe.SegmentSize), int(o.limit-o.sent)), o.wake)
+	room := min(max(most, pipe.SegmentSize), int(o.limit-o.sent))
+	want := room
+	if o.contended {
+		want = min(int(o.asked), room)
+	}
+	chunks, n, end := o.reader.Lend(nil, want, room, o.wake)
 	switch {
 	case n > 0:
 		o.sent += uint64(n)
+		o.asked = 0
 		for _, c := range chunks {
 			o.kept = append(o.kept, c.Retain())
 		}
@@ -121,13 +146,75 @@ func (c *Cluster) toOutflow(from peer.ID, m *peer.Message) {
 	case peer.Unsubscribe:
 		o.consumed(m.Count)
 		o.finish(o.rest())
+	case peer.Starved:
+		o.ask(m.Need)
+		o.t.recall(o)
+	case peer.Returned:
+		o.consumed(m.Count)
+		o.reader.Return(o.returned())
+		o.wake()
+		o.t.watch()
 	}
+}
+
+// contend says whether others want the stream's bytes, too; true: that is new.
+func (o *outflow) contend(contended bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	news := o.contended != contended
+	o.contended = contended
+	return news
+}
+
+// over reports that the stream takes no more bytes.
+func (o *outflow) over() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ended
+}
+
+// ask notes how many bytes are waited for.
+func (o *outflow) ask(n uint64) {
+	o.mu.Lock()
+	o.asked = max(n, 1)
+	o.mu.Unlock()
+	o.wake()
+}
+
+// recall asks for what was sent and not consumed, unless readers wait there: then
+// there is nothing.
+func (o *outflow) recall() {
+	o.mu.Lock()
+	idle := o.sent == o.settled || o.asked > 0 || o.recalling
+	ended := o.ended
+	o.wanted = !idle && !ended
+	o.recalling = o.recalling || !idle && ended
+	o.mu.Unlock()
+	switch {
+	case idle:
+	case ended:
+		o.t.c.send(o.to, &peer.Message{Kind: peer.Recall, Stream: o.stream})
+	default:
+		o.wake()
+	}
+}
+
+// returned takes out what was recalled. The stream goes on behind what was consumed.
+func (o *outflow) returned() []pipe.Chunk {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.recalling = false
+	o.sent = o.settled
+	return o.unsettled()
 }
 
 func (o *outflow) credit(m *peer.Message) {
 	o.consumed(m.Count)
 	if m.Need > 0 {
 		o.reader.SetWindow(int(m.Need))
+	}
+	if m.First && o.t.pipe.Mode() == pipe.Fanout {
+		o.reader.Desert()
 	}
 	o.mu.Lock()
 	o.limit = max(o.limit, m.Limit)
@@ -165,12 +252,17 @@ func (o *outflow) consumed(count uint64) {
 func (o *outflow) rest() []pipe.Chunk {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.ended = true
+	return o.unsettled()
+}
+
+// unsettled is called with the lock held.
+func (o *outflow) unsettled() []pipe.Chunk {
 	rest := o.kept
 	if len(rest) > 0 && o.offset > 0 {
 		rest[0] = rest[0].After(o.offset)
 	}
 	o.kept, o.offset = nil, 0
-	o.ended = true
 	return rest
 }
 
@@ -187,4 +279,5 @@ func (o *outflow) finish(rest []pipe.Chunk) {
 		delete(o.t.outs, o.key)
 	}
 	o.t.settle()
+	o.t.c.checkDrained()
 }

@@ -108,7 +108,7 @@ func TestManyBytes(t *testing.T) {
 func (h *host) idle() (idle bool) {
 	_ = h.cluster.do(h.t.Context(), func() {
 		c := h.cluster
-		idle = len(c.ties)+len(c.byReg)+len(c.ins)+len(c.outs)+len(c.calls)+len(c.registry) == 0
+		idle = len(c.ties)+len(c.byReg)+len(c.ins)+len(c.outs)+len(c.calls)+len(c.registry.names) == 0
 	})
 	return idle
 }

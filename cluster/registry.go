@@ -7,6 +7,7 @@ package cluster
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
@@ -18,9 +19,21 @@ type regKey struct {
 	reg uint64
 }
 
+// streamKey is the other side of a stream: a registration, and in a fanout pipe one
+// of its writers.
+type streamKey struct {
+	regKey
+	writer uint64 // 0: not fanout
+}
+
 // registry is what a home knows: for each pipe that has its home here, which
 // brokers have ends of it.
-type registry map[string]*meeting
+type registry struct {
+	mu    sync.Mutex // guards below
+	names map[string]*meeting
+}
+
+func newRegistry() *registry { return &registry{names: make(map[string]*meeting)} }
 
 // meeting is where the ends of a pipe find each other.
 type meeting struct {
@@ -39,14 +52,16 @@ type registration struct {
 //
 // Status Busy, Spent and Clash leave all as it was; for Clash the mode is that in
 // which the pipe is open.
-func (r registry) register(name string, key regKey, ends peer.Ends, mode pipe.Mode, first bool) (peer.Status, pipe.Mode, []peer.Reg) {
-	m := r[name]
+func (r *registry) register(name string, key regKey, ends peer.Ends, mode pipe.Mode, first bool) (peer.Status, pipe.Mode, []peer.Reg) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.names[name]
 	if m == nil {
 		if ends == 0 {
 			return peer.OK, mode, nil
 		}
 		m = &meeting{mode: mode, regs: make(map[regKey]*registration)}
-		r[name] = m
+		r.names[name] = m
 	}
 	if m.mode != mode && ends != 0 {
 		if len(m.regs) > 0 && m.regs[key] == nil {
@@ -58,7 +73,7 @@ func (r registry) register(name string, key regKey, ends peer.Ends, mode pipe.Mo
 		return status, m.mode, nil
 	}
 	if len(m.regs) == 0 {
-		delete(r, name)
+		delete(r.names, name)
 	}
 	return peer.OK, m.mode, m.others(key)
 }
@@ -124,18 +139,31 @@ func (m *meeting) others(key regKey) (regs []peer.Reg) {
 }
 
 // lose forgets all that a broker had.
-func (r registry) lose(id peer.ID) {
-	for name, m := range r {
+func (r *registry) lose(id peer.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, m := range r.names {
 		for key := range m.regs {
 			if key.id == id {
 				m.set(key, 0, false)
 			}
 		}
 		if len(m.regs) == 0 {
-			delete(r, name)
+			delete(r.names, name)
 		}
 	}
 }
 
+// retire forgets a name.
+func (r *registry) retire(name string) {
+	r.mu.Lock()
+	delete(r.names, name)
+	r.mu.Unlock()
+}
+
 // open reports whether anybody has an end of a pipe.
-func (r registry) open(name string) bool { return r[name] != nil }
+func (r *registry) open(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.names[name] != nil
+}

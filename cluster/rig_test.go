@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,12 +124,19 @@ type opening struct {
 	over chan struct{}
 }
 
+// start opens a pipe whose name begins with its mode, or else is a fifo.
 func (h *host) start(name string, set func(*pipe.OpenOp)) *opening {
 	h.t.Helper()
+	mode := pipe.Fifo
+	if before, _, ok := strings.Cut(name, "-"); ok {
+		if m, err := pipe.ParseMode(before); err == nil {
+			mode = m
+		}
+	}
 	o := &opening{h: h, over: make(chan struct{})}
 	set(&o.OpenOp)
 	o.Done = func(*pipe.OpenOp) { close(o.over) }
-	h.broker.Open(h.node(name, pipe.Fifo), &o.OpenOp)
+	h.broker.Open(h.node(name, mode), &o.OpenOp)
 	return o
 }
 

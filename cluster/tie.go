@@ -21,6 +21,8 @@ type tie struct {
 	path string
 	reg  uint64
 
+	contended bool // several sets of readers want what is written here
+
 	adrift   bool               // its name is gone: it meets nobody new
 	entering [2]int             // opens under way: for reading, for writing
 	home     peer.ID            // the broker that was told; zero: none
@@ -28,8 +30,11 @@ type tie struct {
 	waiting  []*broker.Entering // opens that need a round
 	round    *round             // under way; nil: none
 
-	ins  map[regKey]*inflow  // streams that bring bytes, by who writes them
-	outs map[regKey]*outflow // streams that take bytes away, by who reads them
+	ins  map[streamKey]*inflow  // streams that bring bytes, by who writes them
+	outs map[streamKey]*outflow // streams that take bytes away, by who reads them, and our writer
+
+	voices    map[uint64]*pipe.Voice // fanout: our writers, also those that are about to open
+	lastVoice uint64
 }
 
 // round is one talk with the home and with those whom it names.
@@ -48,6 +53,7 @@ func (c *Cluster) Leave(p *pipe.Pipe, e *broker.Entering) {
 	c.events.post(func() {
 		if t := c.ties[p]; t != nil {
 			t.count(e, -1)
+			t.mute(e)
 			t.waiting = slices.DeleteFunc(t.waiting, func(x *broker.Entering) bool { return x == e })
 			t.settle()
 		}
@@ -58,11 +64,16 @@ func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
 	t := c.ties[p]
 	if t == nil {
 		c.lastReg++
-		t = &tie{c: c, pipe: p, path: path, reg: c.lastReg, ins: make(map[regKey]*inflow), outs: make(map[regKey]*outflow)}
+		t = &tie{c: c, pipe: p, path: path, reg: c.lastReg, ins: make(map[streamKey]*inflow), outs: make(map[streamKey]*outflow), voices: make(map[uint64]*pipe.Voice)}
 		c.ties[p], c.byReg[t.reg] = t, t
 		p.Join(t)
 	}
 	t.count(e, +1)
+	if e.Write && p.Mode() == pipe.Fanout {
+		t.lastVoice++
+		e.Voice = new(pipe.Voice)
+		t.voices[t.lastVoice] = e.Voice
+	}
 	t.waiting = append(t.waiting, e)
 	t.step()
 }
@@ -94,7 +105,18 @@ func (t *tie) ends() (ends peer.Ends) {
 	return ends
 }
 
-func (t *tie) exclusive() bool { return t.pipe.Mode() == pipe.Exclusive }
+// mute says that e's writer, if it has one, has not opened.
+func (t *tie) mute(e *broker.Entering) {
+	if e.Voice != nil {
+		t.pipe.Mute(e.Voice)
+	}
+}
+
+// oneByOne reports that an open needs a round of its own: it may fail for itself, or
+// its writer has to be offered.
+func (t *tie) oneByOne() bool {
+	return t.pipe.Mode() == pipe.Exclusive || t.pipe.Mode() == pipe.Fanout && t.entering[1] > 0
+}
 
 // step begins a round if one is needed and none is under way: opens wait for it, or
 // the pipe has another home than the one that was told.
@@ -104,7 +126,7 @@ func (t *tie) step() {
 	}
 	want, home := t.ends(), t.c.homeOf(t.path)
 	known := t.home == home && t.told&want == want
-	if t.adrift || known && !t.exclusive() {
+	if t.adrift || known && !t.oneByOne() {
 		t.admit(t.waiting, nil)
 		t.waiting = nil
 		return
@@ -114,7 +136,7 @@ func (t *tie) step() {
 	}
 	r := &round{entries: t.waiting}
 	t.waiting = nil
-	if t.exclusive() && len(r.entries) > 1 { // each may fail for itself
+	if t.oneByOne() && len(r.entries) > 1 {
 		r.entries, t.waiting = r.entries[:1], r.entries[1:]
 	}
 	t.round = r
@@ -173,19 +195,50 @@ func (t *tie) registered(m *peer.Message, err error, before peer.Ends) {
 // want.
 func (t *tie) meet(other peer.Reg) {
 	key := regKey{other.ID, other.Number}
-	if t.told&peer.Reads != 0 && other.Ends&peer.Writes != 0 && t.wantsIn(key) {
-		t.round.left++
-		t.c.subscribe(t, key, false, t.talked)
+	if t.told&peer.Reads != 0 && other.Ends&peer.Writes != 0 {
+		t.want(key)
 	}
-	if t.told&peer.Writes != 0 && other.Ends&peer.Reads != 0 && !t.outs[key].keep() {
-		t.round.left++
-		m := &peer.Message{Kind: peer.Offer, Reg: t.reg, To: key.reg}
-		t.c.ask(key.id, m, func(*peer.Message, error) { t.talked() })
+	if t.told&peer.Writes != 0 && other.Ends&peer.Reads != 0 {
+		t.offerAll(key, &t.round.left, t.talked)
 	}
 }
 
+// want asks another broker for what its writers write.
+func (t *tie) want(key regKey) {
+	switch {
+	case t.pipe.Mode() == pipe.Fanout:
+		t.round.left++
+		t.c.ask(key.id, &peer.Message{Kind: peer.Want, Reg: t.reg, To: key.reg}, func(*peer.Message, error) { t.talked() })
+	case t.wantsIn(streamKey{key, 0}):
+		t.round.left++
+		t.c.subscribe(t, streamKey{key, 0}, false, t.talked)
+	}
+}
+
+// offerAll offers what is written here to another broker's readers: the writers
+// together, or in a fanout pipe each by itself. It adds to left what over is called
+// for.
+func (t *tie) offerAll(key regKey, left *int, over func()) {
+	if t.pipe.Mode() != pipe.Fanout {
+		t.offer(streamKey{key, 0}, left, over)
+		return
+	}
+	for writer := range t.voices {
+		t.offer(streamKey{key, writer}, left, over)
+	}
+}
+
+func (t *tie) offer(key streamKey, left *int, over func()) {
+	if t.outs[key].keep() {
+		return // it stands
+	}
+	*left++
+	m := &peer.Message{Kind: peer.Offer, Reg: t.reg, To: key.reg, Writer: key.writer}
+	t.c.ask(key.id, m, func(*peer.Message, error) { over() })
+}
+
 // wantsIn reports that no stream stands that brings key's bytes.
-func (t *tie) wantsIn(key regKey) bool {
+func (t *tie) wantsIn(key streamKey) bool {
 	f := t.ins[key]
 	return f == nil || f.ended
 }
@@ -211,6 +264,9 @@ func (t *tie) admit(entries []*broker.Entering, err error) {
 		if e.Decide() {
 			e.Done(err)
 			t.count(e, -1)
+			if err != nil {
+				t.mute(e)
+			}
 		}
 	}
 	if len(entries) > 0 {
@@ -242,6 +298,14 @@ func (t *tie) settle() {
 			o.begin()
 		}
 	}
+	for writer, v := range t.voices {
+		if t.pipe.Gone(v) {
+			delete(t.voices, writer)
+		}
+	}
+	if len(t.outs) > 0 || t.contended {
+		t.contend()
+	}
 	if want == 0 && len(t.ins)+len(t.outs)+len(t.waiting) == 0 && t.round == nil {
 		delete(t.c.ties, t.pipe)
 		delete(t.c.byReg, t.reg)
@@ -259,11 +323,25 @@ func (t *tie) tell(home peer.ID, ends peer.Ends) {
 
 func (c *Cluster) serveOffer(from peer.ID, m *peer.Message) {
 	answer := func() { c.send(from, &peer.Message{Kind: peer.Offered, Req: m.Req}) }
-	t, key := c.byReg[m.To], regKey{from, m.Reg}
+	t, key := c.byReg[m.To], streamKey{regKey{from, m.Reg}, m.Writer}
 	if t == nil || t.ends()&peer.Reads == 0 || !t.wantsIn(key) {
 		answer()
 		return
 	}
 	c.subscribe(t, key, true, func() {})
 	answer()
+}
+
+// serveWant offers each writer of a fanout pipe to a broker that has readers now.
+func (c *Cluster) serveWant(from peer.ID, m *peer.Message) {
+	left := 1
+	over := func() {
+		if left--; left == 0 {
+			c.send(from, &peer.Message{Kind: peer.Wanted, Req: m.Req})
+		}
+	}
+	if t := c.byReg[m.To]; t != nil {
+		t.offerAll(regKey{from, m.Reg}, &left, over)
+	}
+	over()
 }

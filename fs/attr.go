@@ -5,7 +5,6 @@
 package fs
 
 import (
-	"context"
 	"strconv"
 	"strings"
 	"syscall"
@@ -79,7 +78,7 @@ func (s *names) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	if _, err := s.b.SetAttr(context.Background(), n.of, change(in)); err != nil {
+	if _, err := s.b.SetAttr(s.m.context(&in.InHeader), n.of, change(in)); err != nil {
 		return status(err)
 	}
 	s.fill(n, &out.Attr)
@@ -190,7 +189,7 @@ func (s *names) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, da
 	if err != nil {
 		return fuse.EINVAL
 	}
-	return status(s.b.SetMode(context.Background(), n.of, mode))
+	return status(s.b.SetMode(s.m.context(&in.InHeader), n.of, mode))
 }
 
 // RemoveXAttr is refused: the attributes are always there.

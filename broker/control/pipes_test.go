@@ -5,6 +5,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -94,6 +95,54 @@ func TestRefusals(t *testing.T) {
 		if !errors.Is(x.err, x.want) {
 			t.Errorf("%s: got %v, want %v", x.what, x.err, x.want)
 		}
+	}
+}
+
+// far has a pipe on another host, which is silent about all else.
+type far struct {
+	broker.Names
+	b *broker.Broker
+}
+
+func (f *far) tell(ctx context.Context, path string) error {
+	if path != "far" && path != "far/p" {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	f.b.Apply(broker.Entry{Path: "far/p", Kind: broker.Pipe})
+	return nil
+}
+
+func (f *far) Find(ctx context.Context, path string) error { return f.tell(ctx, path) }
+func (f *far) List(ctx context.Context, dir string) error  { return f.tell(ctx, "far/p") }
+
+func (f *far) Remove(ctx context.Context, path string, _ broker.Kind) error {
+	if err := f.tell(ctx, path); err != nil {
+		return err
+	}
+	f.b.Erase(path)
+	return nil
+}
+
+// TestOtherHosts: other hosts are asked, for as long as the caller waits.
+func TestOtherHosts(t *testing.T) {
+	names := &far{}
+	names.b = broker.New(broker.Config{Names: names})
+	h := &brokerHandler{names.b}
+	if list, err := h.list(t.Context(), Peer{}, ListRequest{}); err != nil || len(list) != 1 || list[0].Path != "far/p" {
+		t.Error(list, err)
+	}
+	if _, err := h.remove(t.Context(), Peer{}, RemoveRequest{Path: "far/p"}); err != nil {
+		t.Error(err)
+	}
+	given := errors.New("given up")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(given)
+	if _, err := h.remove(ctx, Peer{}, RemoveRequest{Path: "silent"}); !errors.Is(err, given) {
+		t.Error(err)
+	}
+	if _, err := h.create(ctx, Peer{}, CreateRequest{Path: "silent/p", Parents: true}); !errors.Is(err, given) {
+		t.Error(err)
 	}
 }
 

@@ -16,6 +16,7 @@ type OpenOp struct {
 	NonBlock    bool // O_NONBLOCK: do not wait for a partner
 	Patient     bool // open at once; the first read or write waits for the partner instead (ZPIPES)
 	Info        Info
+	Voice       *Voice // of the writer, if remote readers of a Fanout pipe listen to it; else nil
 
 	// Done runs once, with no lock held, maybe before Open returns.
 	Done func(*OpenOp)
@@ -60,7 +61,7 @@ func (op *OpenOp) Fail(err error) {
 
 // Reset makes an op that has completed ready for another pipe.
 func (op *OpenOp) Reset() {
-	op.Reader, op.Writer, op.Err = nil, nil, nil
+	op.Reader, op.Writer, op.Voice, op.Err = nil, nil, nil, nil
 	op.at.Store(nil)
 	op.before.Store(nil)
 }

@@ -192,7 +192,7 @@ func (p *Pipe) attach(op *OpenOp) {
 		op.Reader = r
 	}
 	if op.Write {
-		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, rOpens: p.rOpens, met: len(p.readers) > 0}
+		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, voice: op.Voice, rOpens: p.rOpens, met: len(p.readers) > 0}
 		p.addWriter(w)
 		op.Writer = w
 	}
@@ -352,6 +352,9 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 	}
 	if w.remote {
 		p.farWriters--
+	}
+	if w.voice != nil {
+		w.voice.gone = true
 	}
 	if cause != nil {
 		p.markLoss(w, cause)

@@ -18,6 +18,7 @@ type queue struct {
 	tail    *Buffer // source: where its short chunks are gathered; nil: nothing is
 	fill    int     // source: bytes of tail in use
 	claimed bool    // a waiting write gets the next room, not those behind it
+	apart   bool    // writes stay items of their own, to be lent one by one
 }
 
 type item struct {
@@ -33,7 +34,7 @@ const keepItems = 64
 // behind the last one in the same buffer lengthens it.
 func (q *queue) push(c Chunk, whole bool) {
 	q.bytes += c.Len()
-	if last := q.last(); last != nil && last.chunk.buf == c.buf && last.chunk.to == c.from {
+	if last := q.last(); last != nil && !q.apart && last.chunk.buf == c.buf && last.chunk.to == c.from {
 		last.chunk.to = c.to
 		last.whole = last.whole || whole
 		c.Release()
@@ -119,18 +120,18 @@ func (q *queue) takeMark() error {
 }
 
 // takeWhole is take for a remote reader: it never tears a write that must stay
-// whole, since elsewhere others may come between its parts.
-func (q *queue) takeWhole(dst []Chunk, max int) ([]Chunk, int) {
+// whole, since elsewhere others may come between its parts. For the sake of that it
+// goes beyond want, but not beyond max.
+func (q *queue) takeWhole(dst []Chunk, want, max int) ([]Chunk, int) {
 	n := 0
-	for q.head < len(q.items) && n < max {
+	for q.head < len(q.items) && n < want {
 		it := &q.items[q.head]
-		room := max - n
-		switch {
-		case it.mark != nil || it.chunk.Len() > room && it.whole:
+		switch size := it.chunk.Len(); {
+		case it.mark != nil || it.whole && size > max-n:
 			return dst, n
-		case it.chunk.Len() > room:
-			dst, _ = q.take(dst, room, 0)
-			return dst, max
+		case !it.whole && size > want-n:
+			dst, _ = q.take(dst, want-n, 0)
+			return dst, want
 		}
 		n += it.chunk.Len()
 		q.bytes -= it.chunk.Len()
@@ -163,7 +164,7 @@ func (q *queue) clear() {
 		it.chunk.Release()
 	}
 	q.dropTail()
-	*q = queue{source: q.source, lent: q.lent}
+	*q = queue{source: q.source, lent: q.lent, apart: q.apart}
 }
 
 func (q *queue) dropTail() {

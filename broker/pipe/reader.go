@@ -24,10 +24,10 @@ type Reader struct {
 	closed bool
 	watch  watch
 
-	remote bool    // stands for the readers of another host: see remote.go
-	only   *Writer // remote, Fanout: whose bytes it gets
-	lent   int     // remote: bytes taken and not yet consumed there
-	window int     // remote: the most it may hold so
+	remote bool   // stands for the readers of another host: see remote.go
+	only   *Voice // remote, Fanout: whose bytes it gets
+	lent   int    // remote: bytes taken and not yet consumed there
+	window int    // remote: the most it may hold so
 }
 
 // Pipe returns the pipe that r is an end of.

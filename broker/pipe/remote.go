@@ -4,6 +4,8 @@
 
 package pipe
 
+import "slices"
+
 // A remote end stands in a pipe for the ends of another host. For its partners
 // here it is an end like any other: it counts for open, end of file, EPIPE and
 // poll. What it takes or gives travels over a link that the pipe knows nothing of.
@@ -57,23 +59,93 @@ func (p *Pipe) Watch() (starved bool) {
 	return starved
 }
 
+// Wanted returns how many bytes the readers of this host wait for.
+func (p *Pipe) Wanted() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for x := p.reading.first; x != nil; x = x.next {
+		n += x.op.Max
+	}
+	return max(n, 1)
+}
+
+// Unlent returns how many bytes of this host's writers lie here.
+func (p *Pipe) Unlent() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shared.bytes
+}
+
+// SetApart says whether several hosts want the bytes, so that writes are kept from
+// each other: then they can be lent one by one.
+func (p *Pipe) SetApart(apart bool) {
+	p.mu.Lock()
+	p.shared.apart = apart
+	p.mu.Unlock()
+}
+
 func (p *Pipe) takeStarving() bool {
 	was := p.starving && p.cluster != nil
 	p.starving = p.starving && !was
 	return was
 }
 
-// AttachReader adds a remote reader that may hold up to window bytes. of is the
-// writer whose bytes it gets in a Fanout pipe, else nil.
+// Voice is a writer of a Fanout pipe as remote readers listen to it: each gets the
+// bytes of one. It is there before its writer opens, so that they miss nothing.
+type Voice struct {
+	gone bool // its writer has closed, or will not come; guarded by the pipe's lock
+}
+
+// Mute says that a voice's writer will not come.
+func (p *Pipe) Mute(v *Voice) {
+	var done completions
+	p.mu.Lock()
+	v.gone = true
+	p.notifyRemote(&done)
+	p.mu.Unlock()
+	done.run()
+}
+
+// Gone reports that a voice's writer has closed or will not come.
+func (p *Pipe) Gone(v *Voice) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return v.gone
+}
+
+// Desert tells that those who got the first byte of a remote reader's voice have
+// all gone: its writer has lost them.
+func (r *Reader) Desert() {
+	p := r.pipe
+	var done completions
+	p.mu.Lock()
+	for _, w := range p.writers {
+		if slices.Contains(w.audience, r) {
+			w.audience = slices.DeleteFunc(w.audience, func(x *Reader) bool { return x == r })
+			r.lender().lent -= r.lent
+			r.lent = 0
+			r.queue.clear()
+			if w.deserted() {
+				p.fire(&w.watch, &done)
+			}
+		}
+	}
+	p.pump(&done)
+	p.mu.Unlock()
+	done.run()
+}
+
+// AttachReader adds a remote reader. of is whose bytes it gets in a Fanout pipe,
+// else nil.
 //
 // Errors: ErrClosed, ErrSpent, ErrBusy.
-func (p *Pipe) AttachReader(info Info, window int, of *Writer) (*Reader, error) {
+func (p *Pipe) AttachReader(info Info, of *Voice) (*Reader, error) {
 	var done completions
 	p.mu.Lock()
 	err := p.attachable(len(p.readers) > 0)
 	var r *Reader
 	if err == nil {
-		r = &Reader{pipe: p, info: info, remote: true, window: window, only: of, wOpens: p.wOpens}
+		r = &Reader{pipe: p, info: info, remote: true, only: of, wOpens: p.wOpens}
 		r.from = &r.own // local reads take nothing through it
 		p.farReaders++
 		p.addReader(r)
@@ -112,14 +184,14 @@ func (r *Reader) lender() *queue {
 	return &r.pipe.shared
 }
 
-// Lend takes up to max bytes, appended to dst, for the other host's readers. Writes
-// of up to Buf bytes are not torn: if max is less than SegmentSize there may be
-// bytes and none be lent. The caller releases the chunks. Lent bytes take up room
-// until they are settled or returned.
+// Lend takes about want bytes and at most max, appended to dst, for the other
+// host's readers. Writes of up to Buf bytes are not torn: if max is less than
+// SegmentSize there may be bytes and none be lent. The caller releases the chunks.
+// Lent bytes take up room until they are settled or returned.
 //
 // When nothing is lent, end tells that nothing can come any more; else notify runs
 // once, with no lock held, when something may have.
-func (r *Reader) Lend(dst []Chunk, max int, notify func()) (chunks []Chunk, n int, end bool) {
+func (r *Reader) Lend(dst []Chunk, want, max int, notify func()) (chunks []Chunk, n int, end bool) {
 	p := r.pipe
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +199,7 @@ func (r *Reader) Lend(dst []Chunk, max int, notify func()) (chunks []Chunk, n in
 		return dst, 0, true
 	}
 	q := r.lender()
-	chunks, n = q.takeWhole(dst, max)
+	chunks, n = q.takeWhole(dst, want, max)
 	q.lent += n
 	r.lent += n
 	if n > 0 {
@@ -147,7 +219,7 @@ func (r *Reader) exhausted() bool {
 	q := r.lender()
 	gone := len(p.writers) == p.farWriters
 	if p.cfg.Mode == Fanout {
-		gone = r.only == nil || r.only.closed
+		gone = r.only == nil || r.only.gone
 	}
 	return gone && q.bytes == 0 && q.lent == r.lent
 }
@@ -157,7 +229,7 @@ func (r *Reader) Settle(n int) {
 	p := r.pipe
 	var done completions
 	p.mu.Lock()
-	if !r.closed {
+	if n = min(n, r.lent); !r.closed && n > 0 {
 		r.lent -= n
 		r.lender().lent -= n
 		p.tookOut(n)

@@ -25,6 +25,7 @@ type Writer struct {
 	closed   bool
 	watch    watch
 
+	voice   *Voice   // Fanout: what remote readers listen to; may be nil
 	remote  bool     // stands for writers of another host: see remote.go
 	inboxes []*queue // remote: where its bytes lie; in Fanout one for each reader
 	fed     int      // remote: bytes ever put in
@@ -230,7 +231,7 @@ func (w *Writer) outlets() iter.Seq[*queue] {
 	}
 }
 
-func (r *Reader) hears(w *Writer) bool { return r.only == nil && !r.remote || r.only == w }
+func (r *Reader) hears(w *Writer) bool { return !r.remote || r.only != nil && r.only == w.voice }
 
 // begin fixes who gets w's bytes: those who are there for its first.
 func (w *Writer) begin() {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
@@ -29,13 +30,8 @@ const (
 	// frameSize is how many octets of messages a frame gathers. Beyond it a copy
 	// less per message gains nothing, and what is urgent waits for longer.
 	frameSize = 256 << 10
-	// frameParts bounds the parts of a frame that gathers messages.
-	frameParts = 256
 	// frameMessages is how many messages a frame may have.
 	frameMessages = 1 << 12
-	// inlineBelow is up to which length a body is copied behind its head: a copy
-	// costs less there than another part of the frame.
-	inlineBelow = 4 << 10
 	// maxNode is how long a node's name may be, since ZeroMQ's routing ids have at
 	// most 255 octets.
 	maxNode = 240
@@ -89,6 +85,10 @@ type Config struct {
 	// costs memory while the link is cut. 0: DefaultWindow.
 	Window int
 
+	// Pool is where bodies that come get memory from, to be shared with the broker's
+	// pipes. Nil: one of its own.
+	Pool *pipe.Pool
+
 	// Log gets what an operator must know. Nil: none.
 	Log *slog.Logger
 }
@@ -109,6 +109,9 @@ func (c *Config) fill() error {
 	}
 	if c.Window == 0 {
 		c.Window = DefaultWindow
+	}
+	if c.Pool == nil {
+		c.Pool = new(pipe.Pool)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -38,6 +38,7 @@ type conn struct {
 	at      Peer
 	epoch   uint64 // of the session it was made for
 	socket  *zmq.Socket
+	raw     *rawSocket
 	monitor monitor
 	fd      int
 	retry   time.Time // when to dial again; zero: no need
@@ -96,6 +97,10 @@ func (o *outbound) setUp(c *conn) error {
 	if err := o.shape(c.socket, c.at.Key); err != nil {
 		return fmt.Errorf("set up DEALER socket: %w", err)
 	}
+	var err error
+	if c.raw, err = raw(c.socket); err != nil {
+		return err
+	}
 	name := fmt.Sprintf("link.dealer.%d", o.epoch.Add(1))
 	if err := c.monitor.open(o.context, c.socket, name); err != nil {
 		return err
@@ -104,7 +109,6 @@ func (o *outbound) setUp(c *conn) error {
 		return err
 	}
 	o.monitors[c.monitor.fd] = c
-	var err error
 	if c.fd, err = c.socket.GetFd(); err != nil {
 		return fmt.Errorf("look up descriptor: %w", err)
 	}
@@ -148,6 +152,7 @@ func (o *outbound) hangUp(c *conn, linger time.Duration) {
 		o.waiter.remove(c.fd)
 		delete(o.blocked, c.fd)
 	}
+	c.raw.free()
 	if linger > 0 {
 		// Without it only the last frame is lost, which nobody relies on.
 		_ = c.socket.SetLinger(linger)

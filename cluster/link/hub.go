@@ -106,8 +106,7 @@ type hub struct {
 	untold  atomic.Int32 // losses
 	lossMu  sync.Mutex   // guards losses; nothing is taken under it
 	losses  []loss
-	packer  packer // the sending side's
-	queue   []Message
+	queue   []Message // the sending side's; their memory is used again
 	sources []Source
 }
 
@@ -395,14 +394,14 @@ func (h *hub) acknowledge(r *remote) {
 }
 
 // flush sends what is due to a peer, unless the link is blocked, until transmit,
-// which is given a frame and its parts, returns false: the link takes nothing more
-// now. The sending side calls it. It returns when to call it again if nothing happens before.
-func (h *hub) flush(r *remote, blocked bool, transmit func(f *peer.Frame, parts [][]byte) bool) time.Time {
+// which is given one frame to pack, returns false: the link takes nothing more now.
+// The sending side calls it. It returns when to call it again if nothing happens before.
+func (h *hub) flush(r *remote, blocked bool, transmit func(f *peer.Frame, messages []*Message) bool) time.Time {
 	r.poked.Store(false)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if bye := r.bye; bye != nil && !blocked {
-		transmit(bye, h.packer.pack(bye, nil))
+		transmit(bye, nil)
 	}
 	r.bye = nil
 	h.drain(r)
@@ -417,7 +416,7 @@ func (h *hub) flush(r *remote, blocked bool, transmit func(f *peer.Frame, parts 
 		if !ok {
 			break
 		}
-		if blocked = !transmit(&f, h.packer.pack(&f, messages)); blocked {
+		if blocked = !transmit(&f, messages); blocked {
 			r.s.unsend(&f)
 			break
 		}

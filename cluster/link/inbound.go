@@ -13,7 +13,6 @@ import (
 	zmq "github.com/pebbe/zmq4"
 	"golang.org/x/sys/unix"
 
-	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/broker/service/mailbox"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
@@ -34,14 +33,16 @@ type inbound struct {
 	waiter  *waiter
 	porter  porter
 	router  *zmq.Socket
+	raw     *rawSocket
 	monitor monitor
 	stopped atomic.Bool
 
-	byName map[string]peer.ID // routing ids that were parsed
-	owing  []*remote          // what came from them may not be acknowledged yet
-	owed   time.Time          // since when
-	more   bool               // the ROUTER has more frames
-	log    struct{ handshake, version, stranger, damage throttle }
+	unpacker unpacker
+	byName   map[string]peer.ID // routing ids that were parsed
+	owing    []*remote          // what came from them may not be acknowledged yet
+	owed     time.Time          // since when
+	more     bool               // the ROUTER has more frames
+	log      struct{ handshake, version, stranger, damage throttle }
 }
 
 func newInbound(s *sockets) (*inbound, error) {
@@ -50,6 +51,7 @@ func newInbound(s *sockets) (*inbound, error) {
 		return nil, err
 	}
 	in := &inbound{sockets: s, waiter: w, byName: make(map[string]peer.ID)}
+	in.unpacker = unpacker{pool: s.cfg.Pool, limit: s.cfg.MaxMessage}
 	in.porter = porter{member: s.member, log: s.cfg.Log}
 	return in, nil
 }
@@ -84,6 +86,9 @@ func (in *inbound) open() error {
 	}
 	var err error
 	if in.router, err = mailbox.Socket(in.context, zmq.ROUTER); err != nil {
+		return err
+	}
+	if in.raw, err = raw(in.router); err != nil {
 		return err
 	}
 	if err := in.shape(); err != nil {
@@ -132,6 +137,7 @@ func (in *inbound) shape() error {
 
 func (in *inbound) close() {
 	in.monitor.close()
+	in.raw.free()
 	if in.router != nil {
 		in.router.Close()
 	}
@@ -141,11 +147,7 @@ func (in *inbound) close() {
 
 // turn waits until there is something to do and does it.
 func (in *inbound) turn() error {
-	timeout := in.patience()
-	if !in.waiter.sleep(func() bool { return !in.more && in.untold.Load() == 0 && !in.stopped.Load() }) {
-		timeout = 0
-	}
-	fds, err := in.waiter.wait(timeout)
+	fds, err := in.waiter.wait(in.patience(), in.idle)
 	if err != nil {
 		return err
 	}
@@ -165,12 +167,16 @@ func (in *inbound) turn() error {
 	return nil
 }
 
-// patience is how long there is nothing to do if nothing comes.
-func (in *inbound) patience() time.Duration {
+func (in *inbound) idle() bool {
+	return !in.more && in.untold.Load() == 0 && !in.stopped.Load()
+}
+
+// patience is when there is something to do if nothing comes; zero: never.
+func (in *inbound) patience() time.Time {
 	if len(in.owing) == 0 {
-		return far
+		return time.Time{}
 	}
-	return max(0, time.Until(in.owed.Add(ackDelay)))
+	return in.owed.Add(ackDelay)
 }
 
 // settle has acknowledged what came a while ago, unless frames that went to the
@@ -202,14 +208,21 @@ func (in *inbound) owe(r *remote) {
 func (in *inbound) receiveAll() error {
 	in.more = false
 	for range batch {
-		name, err := in.router.RecvBytes(zmq.DONTWAIT)
-		if err != nil {
-			if zmq.AsErrno(err) == zmq.Errno(unix.EAGAIN) {
-				return nil
-			}
-			return fmt.Errorf("receive: %w", err)
+		name, more, err := in.raw.receive()
+		if errors.Is(err, unix.EAGAIN) {
+			return nil
 		}
-		if err := in.message(name); err != nil {
+		if err == nil && more {
+			r := in.whose(name)
+			var frame []byte
+			if frame, more, err = in.raw.receive(); err == nil {
+				in.frame(r, frame, more)
+			}
+		}
+		for err == nil && more {
+			_, more, err = in.raw.receive()
+		}
+		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
 	}
@@ -217,60 +230,30 @@ func (in *inbound) receiveAll() error {
 	return nil
 }
 
-// message reads what follows a routing id.
-func (in *inbound) message(name []byte) error {
-	first, err := in.router.RecvBytes(0)
-	if err != nil {
-		return err
-	}
-	rest, err := in.rest()
-	if err != nil {
-		return err
-	}
-	r := in.whose(name)
+// frame handles one frame of a peer, which has sent more parts than that or not.
+func (in *inbound) frame(r *remote, b []byte, more bool) {
 	if r == nil {
 		if n, ok := in.log.stranger.pass(time.Now()); ok {
-			in.cfg.Log.Debug("ignored a frame of a broker that is not known to be alive", "from", fmt.Sprintf("%q", name), "unlogged", n)
+			in.cfg.Log.Debug("ignored a frame of a broker that is not known to be alive", "unlogged", n)
 		}
-		releaseAll([]Message{{Body: rest}})
-		return nil
+		return
 	}
-	in.frame(r, first, rest)
-	return nil
-}
-
-// rest reads the further parts of a message.
-func (in *inbound) rest() ([]pipe.Chunk, error) {
-	var parts []pipe.Chunk
-	for {
-		more, err := in.router.GetRcvmore()
-		if err != nil || !more {
-			return parts, err
-		}
-		part, err := in.router.RecvBytes(0)
-		if err != nil {
-			return parts, err
-		}
-		parts = append(parts, pipe.ChunkOf(part))
-	}
-}
-
-func (in *inbound) frame(r *remote, first []byte, rest []pipe.Chunk) {
-	f, b, err := peer.ParseFrame(first)
+	f, b, err := peer.ParseFrame(b)
 	if errors.Is(err, peer.ErrVersion) {
 		if n, ok := in.log.version.pass(time.Now()); ok {
 			in.cfg.Log.Error("cannot talk to a peer: install the same version of zpipes on all hosts", "peer", r.id, "error", err, "unlogged", n)
 		}
-		releaseAll([]Message{{Body: rest}})
 		return
 	}
 	if err == nil && f.To != in.cfg.ID.Boot {
-		releaseAll([]Message{{Body: rest}}) // it was meant for an earlier life
-		return
+		return // it was meant for an earlier life
+	}
+	if more {
+		err = fmt.Errorf("%w: it has several parts", peer.ErrFrame)
 	}
 	var messages []Message
 	if err == nil {
-		messages, err = unpack(&f, pipe.Wrap(first), b, rest, in.cfg.MaxMessage)
+		messages, err = in.unpacker.unpack(&f, b)
 	}
 	if err != nil {
 		if n, ok := in.log.damage.pass(time.Now()); ok {

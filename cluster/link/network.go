@@ -171,7 +171,7 @@ func (n *Network) carry(from *node, r *remote, f flying) bool {
 		f.due = w.last
 	}
 	w.last = f.due
-	w.onWay += f.size
+	w.onWay += len(f.bytes)
 	f.wire = w
 	n.mu.Unlock()
 	to.deliver(f)
@@ -181,7 +181,7 @@ func (n *Network) carry(from *node, r *remote, f flying) bool {
 // landed notes that a frame has arrived.
 func (n *Network) landed(f flying) {
 	n.mu.Lock()
-	f.wire.onWay -= f.size
+	f.wire.onWay -= len(f.bytes)
 	free := f.wire.release()
 	n.mu.Unlock()
 	retry(free)

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
@@ -28,7 +27,8 @@ type node struct {
 	count uint64
 	dirty []*remote
 
-	agenda agenda // the loop's own
+	agenda   agenda // the loop's own
+	unpacker unpacker
 }
 
 type traffic struct{ frames, messages, bytes atomic.Uint64 }
@@ -41,9 +41,7 @@ func (t *traffic) load() Traffic {
 type flying struct {
 	from  peer.ID
 	to    uint64 // boot
-	first []byte
-	rest  []pipe.Chunk
-	size  int
+	bytes []byte
 	due   time.Time
 	order uint64
 	wire  *wire
@@ -76,7 +74,7 @@ func newNode(n *Network, cfg Config) *node {
 	d := &node{
 		hub: newHub(cfg), net: n,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}),
-		agenda: newAgenda(),
+		agenda: newAgenda(), unpacker: unpacker{pool: cfg.Pool, limit: cfg.MaxMessage},
 	}
 	d.hub.poke, d.hub.rouse = d.mark, d.kick
 	return d
@@ -179,10 +177,10 @@ func (d *node) land(f flying) {
 	if r == nil || f.to != d.cfg.ID.Boot {
 		return
 	}
-	frame, rest, err := peer.ParseFrame(f.first)
+	frame, rest, err := peer.ParseFrame(f.bytes)
 	var messages []Message
 	if err == nil {
-		messages, err = unpack(&frame, pipe.Wrap(f.first), rest, f.rest, d.cfg.MaxMessage)
+		messages, err = d.unpacker.unpack(&frame, rest)
 	}
 	if err != nil {
 		d.fail(r, err)
@@ -211,23 +209,19 @@ func (d *node) sendAll() bool {
 	d.mu.Unlock()
 	todo = d.agenda.due(time.Now(), todo)
 	for _, r := range todo {
-		d.agenda.set(r, d.flush(r, r.blocked.Load(), func(f *peer.Frame, parts [][]byte) bool { return d.transmit(r, f, parts) }))
+		d.agenda.set(r, d.flush(r, r.blocked.Load(), func(f *peer.Frame, messages []*Message) bool { return d.transmit(r, f, messages) }))
 	}
 	return len(todo) > 0
 }
 
-// transmit copies a frame, since its parts are the session's, and sends it.
-func (d *node) transmit(r *remote, frame *peer.Frame, parts [][]byte) bool {
-	f := flying{from: d.cfg.ID, to: frame.To, first: append([]byte(nil), parts[0]...), size: len(parts[0])}
-	for _, part := range parts[1:] {
-		f.rest = append(f.rest, pipe.ChunkOf(append([]byte(nil), part...)))
-		f.size += len(part)
-	}
+func (d *node) transmit(r *remote, frame *peer.Frame, messages []*Message) bool {
+	f := flying{from: d.cfg.ID, to: frame.To, bytes: make([]byte, packedLen(messages))}
+	pack(f.bytes, frame, messages)
 	if !d.net.carry(d, r, f) {
 		return false
 	}
 	d.traffic.frames.Add(1)
 	d.traffic.messages.Add(uint64(frame.Count))
-	d.traffic.bytes.Add(uint64(f.size))
+	d.traffic.bytes.Add(uint64(len(f.bytes)))
 	return true
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	zmq "github.com/pebbe/zmq4"
-	"golang.org/x/sys/unix"
 
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
@@ -80,11 +79,7 @@ func (o *outbound) close() {
 
 // turn waits until there is something to do and does it.
 func (o *outbound) turn() error {
-	var timeout time.Duration
-	if o.waiter.sleep(o.idle) {
-		timeout = time.Until(o.agenda.next)
-	}
-	fds, err := o.waiter.wait(timeout)
+	fds, err := o.waiter.wait(o.agenda.next, o.idle)
 	if err != nil {
 		return err
 	}
@@ -111,7 +106,7 @@ func (o *outbound) turn() error {
 func (o *outbound) serve(r *remote) time.Time {
 	c := o.connect(r, o.conns[r])
 	blocked := c == nil || o.blocked[c.fd] == c
-	next := o.flush(r, blocked, func(f *peer.Frame, parts [][]byte) bool { return o.transmit(c, parts) })
+	next := o.flush(r, blocked, func(f *peer.Frame, messages []*Message) bool { return o.transmit(c, f, messages) })
 	if c != nil && o.gone(r) {
 		o.hangUp(c, lingerBye)
 		delete(o.conns, r)
@@ -129,24 +124,17 @@ func (o *outbound) gone(r *remote) bool {
 	return r.down
 }
 
-// transmit sends the parts of one frame. It returns false if libzmq has no room:
-// then the peer is served again when there is some.
-func (o *outbound) transmit(c *conn, parts [][]byte) bool {
-	last := len(parts) - 1
-	for i, part := range parts {
-		flags := zmq.DONTWAIT
-		if i < last {
-			flags |= zmq.SNDMORE
-		}
-		if _, err := c.socket.SendBytes(part, flags); err != nil {
-			if zmq.AsErrno(err) != zmq.Errno(unix.EAGAIN) {
-				o.cfg.Log.Error("cannot send to a peer", "peer", c.id, "error", err)
-			}
-			o.block(c)
-			return false
-		}
+// transmit sends one frame. It returns false if libzmq has no room: then the
+// peer is served again when there is some.
+func (o *outbound) transmit(c *conn, f *peer.Frame, messages []*Message) bool {
+	sent, err := c.raw.send(packedLen(messages), func(dst []byte) { pack(dst, f, messages) })
+	if err != nil {
+		o.cfg.Log.Error("cannot send to a peer", "peer", c.id, "error", err)
 	}
-	return true
+	if !sent {
+		o.block(c)
+	}
+	return sent
 }
 
 func (o *outbound) block(c *conn) {

@@ -11,87 +11,81 @@ import (
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
-// packer makes the parts of frames. Its memory is used again.
-type packer struct {
-	first []byte
-	parts [][]byte
-}
+// segmentFrom is from which length a body goes into pooled segments. A shorter one
+// has memory of just its length, or a few octets would hold a whole segment.
+const segmentFrom = pipe.SegmentSize / 2
 
-// pack returns the parts of a frame: the first has what the frame says, and of
-// each message its shape, its head and a short body; the others are chunks of
-// longer bodies, not copied. They are good until the next call, and as long as
-// the messages are.
-func (p *packer) pack(f *peer.Frame, messages []*Message) [][]byte {
-	clear(p.parts)
-	p.parts = append(p.parts[:0], nil)
-	p.first = f.Append(p.first[:0])
+// packedLen is how many octets pack writes.
+func packedLen(messages []*Message) int {
+	n := peer.FrameLen + len(messages)*peer.ShapeLen
 	for _, m := range messages {
-		p.message(m)
+		n += m.Len()
 	}
-	p.parts[0] = p.first
-	if cap(p.first) > 2*frameSize {
-		p.first = nil
-	}
-	return p.parts
+	return n
 }
 
-func (p *packer) message(m *Message) {
-	shape := peer.Shape{Head: uint32(len(m.Head))}
-	body := m.Len() - len(m.Head)
-	if body <= inlineBelow {
-		shape.Inline = uint32(body)
-	} else {
+// pack writes a frame with its messages to dst, which has room for packedLen.
+func pack(dst []byte, f *peer.Frame, messages []*Message) {
+	dst = f.Append(dst[:0])
+	for _, m := range messages {
+		dst = peer.Shape{Head: uint32(len(m.Head)), Body: uint32(m.Len() - len(m.Head))}.Append(dst)
+	}
+	for _, m := range messages {
+		dst = append(dst, m.Head...)
+	}
+	for _, m := range messages {
 		for _, c := range m.Body {
-			if c.Len() > 0 {
-				shape.Parts++
-			}
-		}
-	}
-	p.first = append(shape.Append(p.first), m.Head...)
-	for _, c := range m.Body {
-		switch {
-		case shape.Inline > 0:
-			p.first = append(p.first, c.Bytes()...)
-		case c.Len() > 0:
-			p.parts = append(p.parts, c.Bytes())
+			dst = append(dst, c.Bytes()...)
 		}
 	}
 }
 
-// unpack reads the messages of a frame: rest is what follows the frame in the
-// buffer of its first part, parts are the others. It takes over both: the
-// messages hold references to them, or if it fails, nobody.
-func unpack(f *peer.Frame, first *pipe.Buffer, rest []byte, parts []pipe.Chunk, limit int) ([]Message, error) {
-	defer first.Release()
-	messages := make([]Message, 0, min(int(f.Count), 1+len(rest)/peer.ShapeLen))
-	fail := func(err error) ([]Message, error) {
-		releaseAll(messages)
-		releaseAll([]Message{{Body: parts}})
+// unpacker reads the messages of frames.
+type unpacker struct {
+	pool   *pipe.Pool
+	limit  int          // of one message, in octets
+	shapes []peer.Shape // its memory is used again
+}
+
+// unpack returns the messages of a frame, of which b is what follows the Frame.
+// They are copies.
+func (u *unpacker) unpack(f *peer.Frame, b []byte) ([]Message, error) {
+	shapes, heads, bodies, err := f.ParseShapes(u.shapes[:0], b)
+	if err != nil {
 		return nil, err
 	}
-	for range f.Count {
-		shape, b, err := peer.ParseShape(rest)
-		if err != nil {
-			return fail(err)
-		}
-		if int(shape.Parts) > len(parts) {
-			return fail(fmt.Errorf("%w: %d parts are missing", peer.ErrFrame, int(shape.Parts)-len(parts)))
-		}
-		m := Message{Head: b[:shape.Head:shape.Head]}
-		rest = b[shape.Head+shape.Inline:]
-		if shape.Inline > 0 {
-			from := len(first.Bytes()) - len(b) + int(shape.Head)
-			m.Body = append(m.Body, first.Chunk(from, from+int(shape.Inline)))
-		}
-		m.Body = append(m.Body, parts[:shape.Parts]...)
-		parts = parts[shape.Parts:]
-		messages = append(messages, m)
-		if n := m.Len(); n > limit {
-			return fail(fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLong, n, limit))
+	u.shapes = shapes
+	for _, s := range shapes {
+		if n := int(s.Head) + int(s.Body); n > u.limit {
+			return nil, fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLong, n, u.limit)
 		}
 	}
-	if len(rest) > 0 || len(parts) > 0 {
-		return fail(fmt.Errorf("%w: %d octets and %d parts follow its messages", peer.ErrFrame, len(rest), len(parts)))
+	if len(shapes) == 0 {
+		return nil, nil
+	}
+	heads = append([]byte(nil), heads...)
+	messages := make([]Message, len(shapes))
+	for i, s := range shapes {
+		messages[i] = Message{Head: heads[:s.Head:s.Head], Body: u.body(bodies[:s.Body])}
+		heads, bodies = heads[s.Head:], bodies[s.Body:]
 	}
 	return messages, nil
+}
+
+func (u *unpacker) body(b []byte) []pipe.Chunk {
+	if len(b) == 0 {
+		return nil
+	}
+	body := make([]pipe.Chunk, 0, 1+len(b)/pipe.SegmentSize)
+	for len(b) >= segmentFrom {
+		segment := u.pool.Segment()
+		n := copy(segment.Bytes(), b)
+		body = append(body, segment.Chunk(0, n))
+		segment.Release()
+		b = b[n:]
+	}
+	if len(b) > 0 {
+		body = append(body, pipe.ChunkOf(append([]byte(nil), b...)))
+	}
+	return body
 }

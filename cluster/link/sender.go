@@ -93,7 +93,7 @@ func (q *sender) ready() bool {
 // have. If there are none it returns the number of the next.
 func (q *sender) gather(limit int) (uint64, []*Message) {
 	first := q.next
-	b := budget{octets: limit, parts: frameParts, messages: frameMessages}
+	b := budget{octets: limit, messages: frameMessages}
 	for q.next < q.flight.len() && b.left() {
 		b.spend(*q.flight.at(q.next))
 		q.next++
@@ -159,12 +159,11 @@ func (q *sender) release() {
 }
 
 // budget is what a frame may still take.
-type budget struct{ octets, parts, messages int }
+type budget struct{ octets, messages int }
 
-func (b *budget) left() bool { return b.octets > 0 && b.parts > 0 && b.messages > 0 }
+func (b *budget) left() bool { return b.octets > 0 && b.messages > 0 }
 
 func (b *budget) spend(m Message) {
 	b.octets -= m.Len()
-	b.parts -= len(m.Body)
 	b.messages--
 }

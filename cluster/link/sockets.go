@@ -48,6 +48,7 @@ func Listen(cfg Config) (Links, error) {
 }
 
 func listen(cfg Config) (*sockets, error) {
+	keepMemory()
 	s := &sockets{hub: newHub(cfg)}
 	var err error
 	if cfg.Curve {

@@ -7,26 +7,31 @@ package link
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // waiter is where a goroutine that owns ZeroMQ sockets sleeps: an epoll(7) set of
-// their descriptors (ZMQ_FD) and of one that others wake it by. So whoever has
-// something for it pays one write(2), and only if it sleeps.
+// their descriptors (ZMQ_FD), which Go's own poller watches. So the goroutine does
+// not hold a thread while it sleeps, and another goroutine that wakes it, by a
+// deadline that has passed, costs neither a system call nor a switch of threads.
 //
 // ZMQ_FD tells that a socket has something to be seen to, not what: its owner
 // then uses it until it says EAGAIN, or asks ZMQ_EVENTS.
 type waiter struct {
-	epoll, event int
-	ready        []unix.EpollEvent
-	fds          []int
+	epoll int
+	file  *os.File // the epoll set
+	conn  syscall.RawConn
+	ready []unix.EpollEvent
+	fds   []int
 
-	mu     sync.Mutex // guards below
-	asleep bool
-	closed bool
+	mu       sync.Mutex // guards below
+	asleep   bool
+	deadline time.Time // of file
 }
 
 func newWaiter() (*waiter, error) {
@@ -34,15 +39,17 @@ func newWaiter() (*waiter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make epoll: %w", err)
 	}
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
+	if err := unix.SetNonblock(epoll, true); err != nil {
 		unix.Close(epoll)
-		return nil, fmt.Errorf("make eventfd: %w", err)
+		return nil, fmt.Errorf("make epoll non-blocking: %w", err)
 	}
-	w := &waiter{epoll: epoll, event: event, ready: make([]unix.EpollEvent, 32)}
-	if err := w.add(event); err != nil {
+	w := &waiter{epoll: epoll, file: os.NewFile(uintptr(epoll), "epoll"), ready: make([]unix.EpollEvent, 32)}
+	if w.conn, err = w.file.SyscallConn(); err == nil {
+		err = w.file.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
 		w.close()
-		return nil, err
+		return nil, fmt.Errorf("watch epoll: %w", err)
 	}
 	return w, nil
 }
@@ -61,61 +68,76 @@ func (w *waiter) remove(fd int) {
 	_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, fd, nil)
 }
 
-// sleep tells that the owner is about to wait unless idle says that there is
-// something to be done. From here on wake wakes it.
-func (w *waiter) sleep(idle func() bool) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.asleep = true
-	if !idle() {
-		w.asleep = false
-	}
-	return w.asleep
-}
-
 // wake has wait return, from any goroutine.
 func (w *waiter) wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.asleep || w.closed {
-		return
+	if w.asleep {
+		w.asleep = false
+		w.expire(time.Unix(1, 0))
 	}
-	w.asleep = false
-	one := [8]byte{0: 1}
-	// It fails only if it was written to 2^64 times.
-	_, _ = unix.Write(w.event, one[:])
 }
 
-// wait returns the descriptors that have something, after timeout at the
-// latest. The slice is good until the next call.
-func (w *waiter) wait(timeout time.Duration) ([]int, error) {
+// expire sets the deadline; w.mu is held.
+func (w *waiter) expire(at time.Time) {
+	if !at.Equal(w.deadline) {
+		w.deadline = at
+		_ = w.file.SetReadDeadline(at) // it fails only if the file is closed
+	}
+}
+
+// wait returns the descriptors that have something, when there are some, at the
+// time until, or when wake is called; at once, if idle says that there is
+// something else to be done. The slice is good until the next call.
+func (w *waiter) wait(until time.Time, idle func() bool) ([]int, error) {
 	w.fds = w.fds[:0]
-	ms := min(max(0, (timeout+time.Millisecond-1)/time.Millisecond), time.Hour/time.Millisecond)
-	n, err := unix.EpollWait(w.epoll, w.ready, int(ms))
+	w.mu.Lock()
+	w.asleep = idle()
+	asleep := w.asleep
+	if asleep {
+		w.expire(until)
+	}
+	w.mu.Unlock()
+
+	if !asleep {
+		if _, err := w.poll(uintptr(w.epoll)); err != nil {
+			return nil, err
+		}
+		return w.fds, nil
+	}
+	var failed error
+	err := w.conn.Read(func(fd uintptr) bool {
+		var n int
+		n, failed = w.poll(fd)
+		return n > 0 || failed != nil
+	})
 	w.mu.Lock()
 	w.asleep = false
 	w.mu.Unlock()
-	if errors.Is(err, unix.EINTR) {
-		return nil, nil
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// What has become ready since must not wait behind deadlines for ever.
+		_, failed = w.poll(uintptr(w.epoll))
+		err = nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("epoll: %w", err)
-	}
-	for _, e := range w.ready[:n] {
-		if fd := int(e.Fd); fd != w.event {
-			w.fds = append(w.fds, fd)
-			continue
-		}
-		var count [8]byte
-		_, _ = unix.Read(w.event, count[:])
+	if err = errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("wait for sockets: %w", err)
 	}
 	return w.fds, nil
 }
 
-func (w *waiter) close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.closed = true
-	unix.Close(w.event)
-	unix.Close(w.epoll)
+// poll notes the descriptors that have something, and does not wait.
+func (w *waiter) poll(fd uintptr) (int, error) {
+	n, err := unix.EpollWait(int(fd), w.ready, 0)
+	if errors.Is(err, unix.EINTR) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("epoll: %w", err)
+	}
+	for _, e := range w.ready[:n] {
+		w.fds = append(w.fds, int(e.Fd))
+	}
+	return n, nil
 }
+
+func (w *waiter) close() { w.file.Close() }

@@ -7,7 +7,6 @@ package member
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -89,29 +88,38 @@ func (j *joiner) saw(v View) {
 }
 
 // run tries until stop: often while this broker is alone and after somebody
-// went, then ever more rarely. Each wait is a little random, so that a cluster's
-// brokers do not all try at once.
+// went, then ever more rarely.
 func (j *joiner) run() {
 	missing := j.round()
 	close(j.tried)
 	wait := j.times.join
-	for j.ctx.Err() == nil {
-		var again <-chan time.Time // never
-		if missing {
-			if j.alone() {
-				wait = j.times.join
-			}
-			again = time.After(wait + rand.N(wait/4))
-		}
+	again := after(missing, wait)
+	for {
 		select {
 		case <-again:
-			wait = min(2*wait, j.times.joinRarely)
 			missing = j.round()
+			if wait = min(2*wait, j.times.joinRarely); j.alone() {
+				wait = j.times.join
+			}
+			again = after(missing, wait)
 		case <-j.wake:
-			wait, missing = j.times.join, true
+			if again == nil || wait > j.times.join { // else a round is near
+				wait = j.times.join
+				again = after(true, wait)
+			}
 		case <-j.ctx.Done():
+			return
 		}
 	}
+}
+
+// after returns a timer for the next round, a little random so that a cluster's
+// brokers do not all try at once; none if nobody is missing.
+func after(missing bool, wait time.Duration) <-chan time.Time {
+	if !missing {
+		return nil
+	}
+	return time.After(wait + rand.N(wait/4))
 }
 
 // round tries each seed that no member has, and one of the lost. It reports
@@ -202,10 +210,7 @@ func (j *joiner) join(addr string) error {
 	if one := errors.Unwrap(err); one != nil { // of a list of one
 		err = one
 	}
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	return nil
+	return err
 }
 
 // pick returns one of the lost, at random, and whether there are any. If others

@@ -49,7 +49,7 @@ func (r *reporter) warn(about, msg string, attrs ...any) {
 // conflict tells that two live brokers have one name.
 func (r *reporter) conflict(node, addr, other string) {
 	if _, ok := r.limit.allow("conflict " + node); ok {
-		r.log.Error("two brokers have the same node name: give one of them another with --node",
+		r.log.Error("two brokers have the same node name: give one of them another with --node; one that was killed and has moved is let in when its failure has been noticed",
 			"node", node, "addr", addr, "other", other)
 	}
 }
@@ -58,7 +58,8 @@ func (r *reporter) conflict(node, addr, other string) {
 func (r *reporter) library() *log.Logger { return log.New(&librarySink{r}, "", 0) }
 
 // librarySink takes what serf and memberlist log, lines as "[WARN] serf: text",
-// and passes it on with its level.
+// and passes it on, one level lower: they go on by themselves after all that they
+// tell of, and what a person should know is told by this package.
 type librarySink struct{ report *reporter }
 
 // Write never fails.
@@ -84,9 +85,11 @@ func (s *librarySink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// parseLine takes a library's line apart. Its errors are warnings here: it goes
-// on by itself after all of them. serf's informations are what this package logs
-// itself, with more in it.
+// lineMost is how many bytes of a library's line are logged: memberlist writes
+// whole metadata out as numbers.
+const lineMost = 250
+
+// parseLine takes a library's line apart.
 func parseLine(line string) (level slog.Level, component, text string) {
 	line = strings.TrimSpace(line)
 	mark := ""
@@ -102,15 +105,15 @@ func parseLine(line string) (level slog.Level, component, text string) {
 			break
 		}
 	}
+	if len(line) > lineMost {
+		line = strings.ToValidUTF8(line[:lineMost], "") + " ..."
+	}
 	switch mark {
-	case "DEBUG", "TRACE":
+	case "DEBUG", "TRACE", "INFO":
 		return slog.LevelDebug, component, line
-	case "INFO":
-		if component == "serf" {
-			return slog.LevelDebug, component, line
-		}
+	case "WARN":
 		return slog.LevelInfo, component, line
-	default:
+	default: // ERR, ERROR, and lines that have none
 		return slog.LevelWarn, component, line
 	}
 }

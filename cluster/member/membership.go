@@ -43,6 +43,7 @@ type Membership struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 	done   chan struct{}
+	ended  func() // closes done, once
 
 	ending sync.Mutex // held by Leave and Close from their beginning to their end
 	closed bool       // guarded by ending
@@ -71,6 +72,7 @@ func Start(ctx context.Context, cfg Config) (*Membership, error) {
 			Endpoint: cfg.Endpoint, Key: cfg.PublicKey, Version: cfg.Version,
 		},
 	}
+	m.ended = sync.OnceFunc(func() { close(m.done) })
 	if err := m.self.checkTags(); err != nil {
 		return nil, err
 	}
@@ -268,6 +270,7 @@ func (m *Membership) Close() error {
 	m.cancel()
 	err := m.serf.Shutdown()
 	m.tasks.Wait()
+	m.ended()
 	if err != nil {
 		return fmt.Errorf("end membership: %w", err)
 	}

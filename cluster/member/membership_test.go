@@ -5,8 +5,10 @@
 package member
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +29,33 @@ func TestAlone(t *testing.T) {
 	<-n.Done()
 	if n.Err() != nil || n.Close() != nil || n.Leave() != nil {
 		t.Fatal("a second end is an error", n.Err())
+	}
+}
+
+// TestEndedByItself ends serf behind the membership's back.
+func TestEndedByItself(t *testing.T) {
+	n := start(t, "a", nil)
+	if err := n.serf.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	<-n.Done()
+	if !errors.Is(n.Err(), ErrEnded) || len(n.log.lines("level=ERROR", "ended by itself")) != 1 {
+		t.Fatalf("got %v", n.Err())
+	}
+}
+
+func TestStartIsCancelled(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cause := errors.New("enough")
+	cancel(cause)
+	m, err := Start(ctx, Config{Node: "a", Boot: 1, Version: 1, Bind: "127.0.0.1:0", Join: []string{silent.Addr().String()}})
+	if m != nil || !errors.Is(err, cause) {
+		t.Fatalf("got %v, %v", m, err)
 	}
 }
 
@@ -261,4 +290,13 @@ func TestAdvertise(t *testing.T) {
 	if strings.HasPrefix(c.addr(), "0.0.0.0") {
 		t.Errorf("advertised %s", c.addr())
 	}
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Logf("this host has no IPv6: %v", err)
+		return
+	}
+	l.Close()
+	v6 := start(t, "v6", func(c *Config) { c.Bind = "[::1]:0" })
+	d := start(t, "d", func(c *Config) { c.Bind, c.Join = "[::1]:0", []string{v6.addr()} })
+	awaitCluster(t, v6, d)
 }

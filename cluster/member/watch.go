@@ -72,7 +72,6 @@ func (m *Membership) kick() {
 
 // watch hands over views until the membership ends.
 func (m *Membership) watch() {
-	defer close(m.done)
 	m.hand(m.reconcile())
 	for {
 		select {
@@ -86,6 +85,7 @@ func (m *Membership) watch() {
 				m.mu.Lock()
 				m.err = ErrEnded
 				m.mu.Unlock()
+				m.ended()
 			}
 			return
 		case <-m.ctx.Done():
@@ -122,7 +122,7 @@ func (m *Membership) reconcile() View {
 	v.Members = append(v.Members, m.self)
 	slices.SortFunc(v.Members, func(a, b Member) int { return cmp.Compare(a.Node, b.Node) })
 	for _, was := range m.members {
-		if slices.ContainsFunc(v.Members, func(b Member) bool { return b.ID == was.ID }) {
+		if has(v.Members, was.ID) {
 			continue
 		}
 		reason := Failed
@@ -132,6 +132,12 @@ func (m *Membership) reconcile() View {
 		v.Gone = append(v.Gone, Departure{was, reason})
 	}
 	return v
+}
+
+// has reports whether members, in the order of their nodes, has id.
+func has(members []Member, id peer.ID) bool {
+	i, ok := slices.BinarySearchFunc(members, id.Node, func(b Member, node string) int { return cmp.Compare(b.Node, node) })
+	return ok && members[i].ID == id
 }
 
 // reconcileChange is reconcile, and whether anything has changed.
@@ -156,7 +162,7 @@ func (m *Membership) hand(v View) {
 		}
 	}
 	for _, b := range v.Members {
-		if !slices.ContainsFunc(before, func(was Member) bool { return was.ID == b.ID }) {
+		if !has(before, b.ID) {
 			m.cfg.Log.Info("broker joined", "peer", b.ID, "addr", b.Addr, "endpoint", b.Endpoint)
 		}
 	}

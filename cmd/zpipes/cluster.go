@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -145,6 +146,20 @@ func (s *server) changed(v member.View) {
 		}
 	}
 	s.cluster.Members(others)
+}
+
+// drainLimit is how long a broker that ends waits for other hosts to read.
+const drainLimit = 2 * time.Second
+
+func (s *server) drainCluster() {
+	if s.member == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
+	defer cancel()
+	if err := s.cluster.Drain(ctx); err != nil {
+		s.log.Warn("other hosts have not read all that was written here", "error", err)
+	}
 }
 
 // leaveCluster says goodbye and ends what openCluster and joinCluster have made.

@@ -119,6 +119,8 @@ func (s *server) open() error {
 // close ends the parts, also after an open that got half way.
 func (s *server) close() error {
 	var errs []error
+	// What writers have left goes to its readers on other hosts while all still stands.
+	s.drainCluster()
 	// The broker first: readers get end-of-file, writers EPIPE, opens an error, and
 	// no new ends are taken. Without it a process blocked in the mount would be cut
 	// off with ENOTCONN, or hold up the next step.

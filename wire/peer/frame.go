@@ -14,7 +14,7 @@ import (
 // when a broker that knows only the former could misunderstand.
 const FrameVersion = 1
 
-// Errors of ParseFrame and ParseShape. ErrVersion is told apart since its cure
+// Errors of ParseFrame and ParseShapes. ErrVersion is told apart since its cure
 // is another than that of damage.
 var (
 	ErrFrame   = errors.New("malformed frame")
@@ -112,39 +112,37 @@ func ParseFrame(b []byte) (Frame, []byte, error) {
 	return f, b[FrameLen:], nil
 }
 
-// Shape says where the octets of one message are: Head and then Inline of them
-// follow the shape; Parts more parts of the frame follow those of the messages
-// before.
-type Shape struct {
-	Head   uint32
-	Inline uint32
-	Parts  uint16
-}
+// Shape is the length of one message in octets. The shapes of a frame's messages
+// follow the Frame, then come all heads, then all bodies, and that is the end.
+type Shape struct{ Head, Body uint32 }
 
 // ShapeLen is the length of an encoded Shape in octets.
-const ShapeLen = 4 + 4 + 2
+const ShapeLen = 4 + 4
 
 // Append appends the encoded shape to dst.
 func (s Shape) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, s.Head)
-	dst = binary.BigEndian.AppendUint32(dst, s.Inline)
-	return binary.BigEndian.AppendUint16(dst, s.Parts)
+	return binary.BigEndian.AppendUint32(dst, s.Body)
 }
 
-// ParseShape reads a shape from the front of b and returns what follows it, of
-// which at least Head and Inline octets are there. Errors wrap ErrFrame.
-func ParseShape(b []byte) (Shape, []byte, error) {
-	if len(b) < ShapeLen {
-		return Shape{}, nil, fmt.Errorf("%w: a message's shape has %d octets, not %d", ErrFrame, len(b), ShapeLen)
+// ParseShapes reads the shapes of f's messages from b, which is what follows the
+// Frame, and returns the heads and the bodies: their lengths are what the shapes
+// say. The shapes are appended to list. Errors wrap ErrFrame.
+func (f *Frame) ParseShapes(list []Shape, b []byte) (shapes []Shape, heads, bodies []byte, err error) {
+	n := int(f.Count) * ShapeLen
+	if len(b) < n {
+		return nil, nil, nil, fmt.Errorf("%w: %d octets are too few for %d messages", ErrFrame, len(b), f.Count)
 	}
-	s := Shape{
-		Head:   binary.BigEndian.Uint32(b),
-		Inline: binary.BigEndian.Uint32(b[4:]),
-		Parts:  binary.BigEndian.Uint16(b[8:]),
+	var head, body uint64
+	for at := 0; at < n; at += ShapeLen {
+		s := Shape{Head: binary.BigEndian.Uint32(b[at:]), Body: binary.BigEndian.Uint32(b[at+4:])}
+		head += uint64(s.Head)
+		body += uint64(s.Body)
+		list = append(list, s)
 	}
-	b = b[ShapeLen:]
-	if n := uint64(s.Head) + uint64(s.Inline); n > uint64(len(b)) {
-		return Shape{}, nil, fmt.Errorf("%w: a message of %d octets has %d", ErrFrame, n, len(b))
+	b = b[n:]
+	if head+body != uint64(len(b)) {
+		return nil, nil, nil, fmt.Errorf("%w: messages of %d octets have %d", ErrFrame, head+body, len(b))
 	}
-	return s, b, nil
+	return list, b[:head], b[head:], nil
 }

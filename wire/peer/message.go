@@ -56,6 +56,11 @@ const (
 	Ask Kind = 16
 	// Told answers.
 	Told Kind = 17
+	// Want asks a broker to offer each of its writers of a fanout pipe. Answer:
+	// Wanted, when all offers were answered.
+	Want Kind = 18
+	// Wanted answers.
+	Wanted Kind = 19
 )
 
 // Ends says which ends of a pipe a broker has, as bits.
@@ -92,10 +97,11 @@ type Message struct {
 	Name   string // a pipe's name
 	Reg    uint64 // the sender's registration
 	To     uint64 // the receiver's registration
+	Writer uint64 // the number of one writer of a fanout pipe; 0: all of the sender's
 	Stream uint64 // a number that the reading broker chose
 	Ends   Ends
 	Mode   uint8 // as pipe.Mode
-	First  bool  // Register: the pipe is new to its homes; false: a home may have known it
+	First  bool  // Register: no home has known it. Contend: begins. Credit: the writer has lost its readers here
 	Status Status
 	Count  uint64 // bytes of the stream consumed, ever
 	Limit  uint64 // bytes of the stream that may be sent, ever
@@ -115,6 +121,7 @@ const (
 	fName
 	fReg
 	fTo
+	fWriter
 	fStream
 	fEnds
 	fMode
@@ -130,21 +137,23 @@ const (
 var layouts = [...]fields{
 	Register:    {[7]field{fReq, fName, fReg, fEnds, fMode, fFirst}},
 	Registered:  {[7]field{fReq, fStatus, fMode, fRegs}},
-	Offer:       {[7]field{fReq, fReg, fTo}},
+	Offer:       {[7]field{fReq, fReg, fTo, fWriter}},
 	Offered:     {[7]field{fReq}},
-	Subscribe:   {[7]field{fReq, fStream, fReg, fTo, fLimit}},
+	Subscribe:   {[7]field{fReq, fStream, fReg, fTo, fWriter, fLimit}},
 	Subscribed:  {[7]field{fReq, fStatus}},
 	Data:        {[7]field{fStream}},
 	End:         {[7]field{fStream}},
-	Credit:      {[7]field{fStream, fCount, fLimit, fNeed}},
+	Credit:      {[7]field{fStream, fCount, fLimit, fNeed, fFirst}},
 	Unsubscribe: {[7]field{fStream, fCount}},
 	Contend:     {[7]field{fStream, fFirst}},
-	Starved:     {[7]field{fStream}},
+	Starved:     {[7]field{fStream, fNeed}},
 	Recall:      {[7]field{fStream}},
 	Returned:    {[7]field{fStream, fCount}},
 	Names:       {[7]field{fText}},
 	Ask:         {[7]field{fReq, fText}},
 	Told:        {[7]field{fReq, fStatus, fText}},
+	Want:        {[7]field{fReq, fReg, fTo}},
+	Wanted:      {[7]field{fReq}},
 }
 
 // ErrMessage is wrapped by every decoding error, which names the field.
@@ -219,6 +228,8 @@ func (m *Message) number(f field) number {
 		return wide{&m.Reg}
 	case fTo:
 		return wide{&m.To}
+	case fWriter:
+		return wide{&m.Writer}
 	case fStream:
 		return wide{&m.Stream}
 	case fCount:
@@ -275,7 +286,7 @@ func Decode(b []byte) (Message, error) {
 }
 
 var fieldNames = [...]string{
-	fReq: "request", fReg: "registration", fTo: "receiver's registration", fStream: "stream",
+	fReq: "request", fReg: "registration", fTo: "receiver's registration", fWriter: "writer", fStream: "stream",
 	fEnds: "ends", fMode: "mode", fFirst: "first", fStatus: "status", fCount: "count", fLimit: "limit", fNeed: "need", fText: "",
 }
 
