@@ -325,6 +325,24 @@ func TestStrangersAreRefused(t *testing.T) {
 	a.until(t, "b is let in", func() bool { return len(a.got(b.id)) == 1 })
 }
 
+// A peer that is known a little later is let in a little later.
+func TestPeersLearnOfEachOtherInTurn(t *testing.T) {
+	var log journal
+	a, b := listenAs(t, "a", withCurve, log.keep), listenAs(t, "b", withCurve, log.keep)
+	b.Up(a.peer())
+	<-time.After(150 * time.Millisecond) // how long a does not know of b
+	a.Up(b.peer())
+	start := time.Now()
+	a.stands(t, b)
+	b.stands(t, a)
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if log.has("WARN") {
+		t.Error("there was a warning")
+	}
+}
+
 func TestPlainAndCurveDoNotMix(t *testing.T) {
 	var logA, logB journal
 	a, b := listenAs(t, "a", withCurve, logA.keep), listenAs(t, "b", logB.keep)
