@@ -79,6 +79,7 @@ func runCluster(binary string, rounds int, only string) (err error) {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	p.latencyTitle()
 	for _, l := range latencies {
 		if !strings.Contains(l.name, only) {
 			continue
@@ -135,7 +136,11 @@ func (p *pairs) title() {
 	for _, c := range p.carriers {
 		fmt.Printf(" %10s", c.name)
 	}
-	fmt.Printf("   zpipes/socat encrypted/ssh   (medians of %d turns, two hosts)\n", p.rounds)
+	fmt.Printf("   zpipes/socat encrypted/ssh   (medians of %d turns)\n", p.rounds)
+}
+
+func (p *pairs) latencyTitle() {
+	fmt.Printf("%-28s %10s %10s %10s %10s   zpipes/TCP encrypted/TCP   (medians of %d turns)\n", "", "zpipes", "encrypted", "TCP", "TCP, 1 CPU", p.rounds)
 }
 
 func (p *pairs) throughput(ctx context.Context, name string, size int) error {

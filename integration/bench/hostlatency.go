@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -49,15 +50,17 @@ var latencies = []latency{
 }
 
 func (p *pairs) latency(ctx context.Context, l latency) error {
+	tcp := func(read, write string) func() (result, error) {
+		return func() (result, error) { return l.measure(ctx, p.plain, read, listening(tcpPort), write) }
+	}
 	ways := []struct {
 		name string
 		run  func() (result, error)
 	}{
 		{"zpipes", func() (result, error) { return l.mounts(ctx, p.plain) }},
 		{"encrypted", func() (result, error) { return l.mounts(ctx, p.keyed) }},
-		{"TCP", func() (result, error) {
-			return l.measure(ctx, p.plain, l.tcpRead, listening(tcpPort), l.tcpWrit)
-		}},
+		{"TCP", tcp(pinned(0, l.tcpRead), pinned(1, l.tcpWrit))},
+		{"TCP on one CPU", tcp(pinned(0, l.tcpRead), pinned(0, l.tcpWrit))},
 	}
 	values := make([][][]float64, len(ways))
 	for range p.rounds {
@@ -72,13 +75,10 @@ func (p *pairs) latency(ctx context.Context, l latency) error {
 	for k, percentile := range []string{"p50", "p99"} {
 		tcp := median(values[2], k)
 		fmt.Printf("%-28s", l.name+" "+percentile)
-		for i, way := range ways {
+		for i := range ways {
 			fmt.Printf(" %10s", show(median(values[i], k)))
-			if way.name == "TCP" {
-				fmt.Print(" (TCP)")
-			}
 		}
-		fmt.Printf("   zpipes/TCP %s, encrypted/TCP %s\n", ratio(median(values[0], k), tcp), ratio(median(values[1], k), tcp))
+		fmt.Printf("   %10s %13s\n", ratio(median(values[0], k), tcp), ratio(median(values[1], k), tcp))
 	}
 	return nil
 }
@@ -87,13 +87,20 @@ func (l latency) mounts(ctx context.Context, net *lab.Network) (result, error) {
 	if err := makeNames(ctx, net, l.names); err != nil {
 		return result{}, err
 	}
-	return l.measure(ctx, net, l.reading, atOnce, l.writing)
+	return l.measure(ctx, net, pinned(0, l.reading), atOnce, pinned(1, l.writing))
+}
+
+// pinned is an actor on one CPU. Programs on two hosts never share one; left
+// alone, the scheduler puts two that play ping-pong on the same, where the ball
+// does not wake anybody.
+func pinned(cpu int, actor string) string {
+	return fmt.Sprintf("taskset -c %d $ME %s", cpu%runtime.NumCPU(), actor)
 }
 
 func (l latency) measure(ctx context.Context, net *lab.Network, reading string, ready func(*exec.Cmd) (bool, error), writing string) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	r, w, err := both(ctx, net, "$ME "+reading, ready, "$ME "+writing)
+	r, w, err := both(ctx, net, reading, ready, writing)
 	if err != nil {
 		return result{}, err
 	}
