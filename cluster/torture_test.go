@@ -677,8 +677,8 @@ func (x *torture) dump() {
 			x.t.Logf("%v: live %v, %d calls", h.id, c.live, len(c.calls))
 			for _, t := range c.ties {
 				r, w := t.pipe.Ends()
-				x.t.Logf("  tie %d %s: ends %d %d, entering %v, home %v told %d fresh %d unmet %v waiting %d round %+v voices %d alone %v %+v", t.reg, t.path, r, w,
-					t.entering, t.home, t.told, t.fresh, t.unmet, len(t.waiting), t.round, len(t.voices), t.alone(), t.pipe.Stat())
+				x.t.Logf("  tie %d %s: ends %d %d, entering %v, home %v told %d unmet %v waiting %d round %+v voices %d alone %v %+v", t.reg, t.path, r, w,
+					t.entering, t.home, t.told, t.unmet, len(t.waiting), t.round, len(t.voices), t.alone(), t.pipe.Stat())
 			}
 			for _, f := range c.ins {
 				x.t.Logf("  in %d of %s from %v: ended %v contended %v asked %v attached %v", f.stream, f.t.path, f.from, f.ended, f.contended, f.asked, f.writer.Load() != nil)

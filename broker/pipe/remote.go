@@ -38,6 +38,13 @@ func (p *Pipe) Ends() (readers, writers int) {
 	return len(p.readers) - p.farReaders, len(p.writers) - p.farWriters
 }
 
+// Gaps returns how often the last reader and the last writer of this host have closed.
+func (p *Pipe) Gaps() [2]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gaps
+}
+
 // Need returns how many bytes a waiting read of this host must have at once.
 func (p *Pipe) Need() (n int) {
 	p.mu.Lock()
