@@ -347,6 +347,24 @@ func (h *host) registrations(name string) int {
 	return 0
 }
 
+// So does one whose stream has ended already.
+func TestUnreadGoesOnAfterTheEnd(t *testing.T) {
+	r := newRig(t, 3)
+	a, b, c := r.hosts[0], r.hosts[1], r.hosts[2]
+	first, wr := a.start("p", readNow).ok(), b.start("p", writeNow).ok()
+	wr.writes("0123456789")
+	r.eventually("all has come", func() bool { return len(arrived(first)) == 10 })
+	second := c.start("p", readNow).ok()
+	wr.close()
+	r.eventually("the end, too", func() bool { return first.Reader.Ready(nil) == pipe.Readable|pipe.Hangup })
+	first.reads("012")
+	first.close()
+	second.reads("3456789")
+	second.readsErr(io.EOF)
+	second.close()
+	r.allIdle()
+}
+
 // asked reports that a stream from this host is asked for bytes.
 func (h *host) asked(n int) (asked bool) {
 	_ = h.cluster.do(h.t.Context(), func() {

@@ -399,8 +399,14 @@ func (p *Pipe) markLoss(w *Writer, cause error) {
 	}
 }
 
-// empty forgets the contents: the last end has closed.
+// empty forgets the contents: the last end has closed. What came from other hosts
+// was not read, and they shall know.
 func (p *Pipe) empty() {
+	for _, q := range p.basin.queues {
+		if q.source != nil {
+			q.source.unfeed()
+		}
+	}
 	p.basin.clear()
 	p.dropTail()
 	p.paired = false

@@ -439,6 +439,10 @@ func (w *Writer) Recall() (n int) {
 	if p.cfg.Mode == Fanout {
 		return 0
 	}
+	return w.unfeed()
+}
+
+func (w *Writer) unfeed() (n int) {
 	q := w.inboxes[0]
 	n = q.bytes
 	q.clear()
