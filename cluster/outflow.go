@@ -121,7 +121,7 @@ func (o *outflow) Next(most int) (lm link.Message, ok bool) {
 			o.kept = append(o.kept, c.Retain())
 		}
 		lm.Body = chunks
-	case end && !o.held:
+	case end && !o.held && !(o.contended && o.sent > o.settled): // else they may be recalled
 		o.ended = true
 		m.Kind = peer.End
 	default:

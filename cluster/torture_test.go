@@ -97,11 +97,10 @@ type subject struct {
 
 // author is one writer and what it wrote.
 type author struct {
-	host    *host
-	wrote   int // records that the pipe has taken
-	tried   int // and those for which it is not known, which are the last
-	read    map[int]int
-	audited bool
+	host  *host
+	wrote int // records that the pipe has taken
+	tried int // and those for which it is not known, which are the last
+	read  map[int]int
 }
 
 func newTorture(t *testing.T, seed uint64) *torture {
