@@ -20,6 +20,7 @@ import (
 	"github.com/zpipesfs/zpipesfs/cluster/key"
 	"github.com/zpipesfs/zpipesfs/cluster/link"
 	"github.com/zpipesfs/zpipesfs/cluster/member"
+	"github.com/zpipesfs/zpipesfs/cluster/names"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
@@ -97,6 +98,15 @@ func (s *server) openCluster() error {
 	_, _ = rand.Read(boot[:]) // never fails: crypto/rand
 	s.id = peer.ID{Node: cfg.Node, Boot: binary.BigEndian.Uint64(boot[:]) | 1}
 	s.cluster = cluster.New(cluster.Config{Self: s.id, Capacity: int(s.cfg.Capacity), Tell: s.tell, Log: s.log})
+	var err error
+	s.names, err = names.Open(names.Config{Net: s.cluster, Arbiter: s.cluster, StateDir: cfg.StateDir, Log: s.log})
+	switch {
+	case errors.Is(err, names.ErrInUse):
+		return &failure{code: exitInUse, op: "--state-dir", err: err}
+	case err != nil:
+		return &failure{op: "--state-dir", err: err}
+	}
+	s.cluster.Carry(s.names)
 	bind := net.JoinHostPort(hostOf(cfg.Bind), "0")
 	links, err := link.Listen(link.Config{
 		ID: s.id, Handler: s.cluster, Bind: "tcp://" + bind, Advertise: hostOf(cfg.Advertise), Curve: s.key != nil,
@@ -167,6 +177,10 @@ func (s *server) leaveCluster() (errs []error) {
 	// The others first: they stop counting on this host.
 	if s.member != nil {
 		errs = append(errs, s.member.Leave(), s.member.Close())
+	}
+	// Then who decides about names: nobody asks any more.
+	if s.names != nil {
+		errs = append(errs, s.names.Close())
 	}
 	// Then what carries bytes, then who decides about them.
 	if s.links != nil {

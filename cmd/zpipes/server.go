@@ -24,6 +24,7 @@ import (
 	"github.com/zpipesfs/zpipesfs/cluster/key"
 	"github.com/zpipesfs/zpipesfs/cluster/link"
 	"github.com/zpipesfs/zpipesfs/cluster/member"
+	"github.com/zpipesfs/zpipesfs/cluster/names"
 	"github.com/zpipesfs/zpipesfs/fs"
 	"github.com/zpipesfs/zpipesfs/fs/device"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
@@ -49,6 +50,7 @@ type server struct {
 	id      peer.ID
 	cluster *cluster.Cluster
 	links   link.Links
+	names   *names.Service
 	member  *member.Membership
 }
 
@@ -100,7 +102,9 @@ func (s *server) open() error {
 	if err := s.openCluster(); err != nil {
 		return err
 	}
-	s.openBroker()
+	if err := s.openBroker(); err != nil {
+		return err
+	}
 	if err := s.openService(); err != nil {
 		return err
 	}
@@ -257,16 +261,22 @@ func (s *server) serveControl() {
 	s.control.Serve(control.Options{AllowOther: s.cfg.AllowOther, Log: s.log})
 }
 
-func (s *server) openBroker() {
+func (s *server) openBroker() error {
 	cfg := broker.Config{
 		Capacity: int(s.cfg.Capacity),
 		Owner:    broker.Owner{Perm: 0o755, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Log:      s.log,
 	}
-	if s.cluster != nil {
-		cfg.Peers = s.cluster
+	if s.cluster == nil {
+		s.broker = broker.New(cfg)
+		return nil
 	}
+	cfg.Peers, cfg.Names = s.cluster, s.names
 	s.broker = broker.New(cfg)
+	if err := s.names.Start(s.broker); err != nil {
+		return &failure{op: "--state-dir", err: err}
+	}
+	return nil
 }
 
 // openService serves ZPIPES clients.
