@@ -393,3 +393,26 @@ func TestStopWhileOpening(t *testing.T) {
 		t.Errorf("open after the end: %v", o.Err)
 	}
 }
+
+// A name that is retired while an open talks with its home leaves nothing there.
+func TestRetiredWhileOpening(t *testing.T) {
+	r := newRig(t, 2)
+	a, home := r.hosts[0], r.hosts[1]
+	name := r.homed("fifo", home)
+	r.net.SetAll(link5ms())
+	rd := a.start(name, readNow)
+	r.eventually("the home is asked", func() (asked bool) {
+		_ = a.cluster.do(t.Context(), func() { asked = len(a.cluster.calls) > 0 })
+		return asked
+	})
+	a.cluster.Retire(name)
+	home.cluster.Retire(name)
+	rd.ok()
+	r.eventually("forgotten", func() bool { return home.registrations(name) == 0 })
+	wr := home.start(name, writeNow).wait()
+	if wr.Err != pipe.ErrNoReader {
+		t.Errorf("open of the new pipe: %v", wr.Err)
+	}
+	rd.close()
+	r.allIdle()
+}

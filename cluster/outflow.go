@@ -41,7 +41,7 @@ type outflow struct {
 func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	t := c.byReg[m.To]
 	answer := &peer.Message{Kind: peer.Subscribed, Req: m.Req, Status: peer.Unknown}
-	if t == nil || !t.writes(m.Writer) {
+	if t == nil || t.adrift || !t.writes(m.Writer) {
 		c.send(from, answer)
 		return
 	}

@@ -449,7 +449,7 @@ func (t *tie) tell(home peer.ID, ends peer.Ends, moved bool) {
 func (c *Cluster) serveOffer(from peer.ID, m *peer.Message) {
 	answer := func() { c.send(from, &peer.Message{Kind: peer.Offered, Req: m.Req}) }
 	t, key := c.byReg[m.To], streamKey{regKey{from, m.Reg}, m.Writer}
-	if t == nil || t.ends()&peer.Reads == 0 || !t.wantsIn(key) {
+	if t == nil || t.adrift || t.ends()&peer.Reads == 0 || !t.wantsIn(key) {
 		answer()
 		return
 	}
@@ -465,7 +465,7 @@ func (c *Cluster) serveWant(from peer.ID, m *peer.Message) {
 			c.send(from, &peer.Message{Kind: peer.Wanted, Req: m.Req})
 		}
 	}
-	if t := c.byReg[m.To]; t != nil {
+	if t := c.byReg[m.To]; t != nil && !t.adrift {
 		t.offerAll(regKey{from, m.Reg}, &left, over)
 	}
 	over()
