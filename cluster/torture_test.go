@@ -228,14 +228,16 @@ func (x *torture) run(length time.Duration) {
 			x.dump()
 		}
 	}()
-	var programs, faults, anchors sync.WaitGroup
+	var programs, faults, anchors, ready sync.WaitGroup
 	anchored, weigh := context.WithCancel(context.Background())
 	for i, p := range x.pipes {
 		if p.mode == pipe.Fifo {
 			rng := rand.New(rand.NewPCG(x.seed, uint64(1000+i)))
-			anchors.Go(func() { x.anchor(anchored, p, rng) })
+			ready.Add(1)
+			anchors.Go(func() { x.anchor(anchored, p, rng, sync.OnceFunc(ready.Done)) })
 		}
 	}
+	ready.Wait()
 	for i := range 10 {
 		rng := rand.New(rand.NewPCG(x.seed, uint64(100+i)))
 		programs.Go(func() {
@@ -568,7 +570,8 @@ func (r *student) ends() {
 
 // anchor keeps a fifo open for reading, so that nothing vanishes, and reads now and
 // then; with another host's when its own is killed.
-func (x *torture) anchor(ctx context.Context, p *subject, rng *rand.Rand) {
+func (x *torture) anchor(ctx context.Context, p *subject, rng *rand.Rand, ready func()) {
+	defer ready()
 	for ctx.Err() == nil && !x.t.Failed() {
 		h := x.someHost(rng)
 		o := h.start(p.name, readNow)
@@ -581,6 +584,7 @@ func (x *torture) anchor(ctx context.Context, p *subject, rng *rand.Rand) {
 		if o.Err != nil {
 			continue
 		}
+		ready()
 		r := &student{x: x, p: p, o: o, next: make(map[*author]int)}
 		for x.isAlive(h) && ctx.Err() == nil && !x.t.Failed() {
 			r.read(rng)
