@@ -52,7 +52,7 @@ func (c *Cluster) Retire(path string) {
 		for _, t := range c.ties {
 			if t.path == path {
 				t.adrift = true
-				t.home = peer.ID{}
+				t.settle() // the home may be about to note it
 			}
 		}
 	})

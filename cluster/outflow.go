@@ -41,7 +41,7 @@ type outflow struct {
 func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	t := c.byReg[m.To]
 	answer := &peer.Message{Kind: peer.Subscribed, Req: m.Req, Status: peer.Unknown}
-	if t == nil || !t.writes(m.Writer) {
+	if t == nil || t.adrift || !t.writes(m.Writer) {
 		c.send(from, answer)
 		return
 	}
@@ -121,7 +121,7 @@ func (o *outflow) Next(most int) (lm link.Message, ok bool) {
 			o.kept = append(o.kept, c.Retain())
 		}
 		lm.Body = chunks
-	case end && !o.held:
+	case end && !o.held && !(o.contended && o.sent > o.settled): // else they may be recalled
 		o.ended = true
 		m.Kind = peer.End
 	default:
