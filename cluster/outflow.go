@@ -36,6 +36,8 @@ type outflow struct {
 	asked     uint64 // contended: bytes that are waited for there
 	wanted    bool   // bytes are to be recalled
 	recalling bool   // they are: nothing is sent until they have come
+
+	awake bool // the link will ask for more
 }
 
 func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
@@ -92,12 +94,32 @@ func (o *outflow) keep() bool {
 	return o.held
 }
 
-func (o *outflow) wake() { o.t.c.links.Wake(o.to, o) }
+func (o *outflow) wake() {
+	o.mu.Lock()
+	o.awake = true
+	o.mu.Unlock()
+	o.t.c.links.Wake(o.to, o)
+}
+
+func (o *outflow) isAwake() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.awake
+}
 
 // Next is the link's to call.
 func (o *outflow) Next(most int) (lm link.Message, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	lm, ok = o.next(most)
+	if o.awake = ok; ok {
+		o.t.c.moved.Add(1)
+	}
+	return lm, ok
+}
+
+// next is called with the lock held.
+func (o *outflow) next(most int) (lm link.Message, ok bool) {
 	if o.wanted && !o.ended { // behind the bytes that it is about
 		o.wanted, o.recalling = false, true
 		m := peer.Message{Kind: peer.Recall, Stream: o.stream}

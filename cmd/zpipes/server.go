@@ -258,6 +258,7 @@ func (s *server) serveControl() {
 	control.HandleBroker(s.control, s.broker, info)
 	control.Handle(s.control, "status", s.status)
 	control.Handle(s.control, "pipes", s.pipes)
+	control.Handle(s.control, "sync", s.sync)
 	s.control.Serve(control.Options{AllowOther: s.cfg.AllowOther, Log: s.log})
 }
 
