@@ -151,3 +151,5 @@ func TestSeedExample(t *testing.T) {
 		})
 	}
 }
+
+func localPort(port int) string { return fmt.Sprintf("tcp://127.0.0.1:%d", port) }
