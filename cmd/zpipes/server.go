@@ -52,6 +52,8 @@ type server struct {
 	links   link.Links
 	names   *names.Service
 	member  *member.Membership
+
+	discovery *discovery // nil: --join alone
 }
 
 // Run serves until a signal ends it or the mount is taken away.
