@@ -124,10 +124,16 @@ func (s *server) openCluster() error {
 		return &failure{op: "--state-dir", err: err}
 	}
 	s.cluster.Carry(s.names)
+	return nil
+}
+
+// openLinks lets other brokers in that are members.
+func (s *server) openLinks() error {
+	cfg := s.cfg.Cluster
 	bind := net.JoinHostPort(hostOf(cfg.Bind), "0")
 	links, err := link.Listen(link.Config{
 		ID: s.id, Handler: s.cluster, Bind: "tcp://" + bind, Advertise: hostOf(cfg.Advertise), Curve: s.key != nil,
-		FailureTimeout: member.Profile(cfg.Profile).FailureTimeout(1), Log: s.log,
+		FailureTimeout: member.Profile(cfg.Profile).FailureTimeout(1), Pool: s.broker.Pool(), Log: s.log,
 	})
 	switch {
 	case errors.Is(err, link.ErrConfig):

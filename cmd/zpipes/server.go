@@ -276,6 +276,9 @@ func (s *server) openBroker() error {
 	}
 	cfg.Peers, cfg.Names = s.cluster, s.names
 	s.broker = broker.New(cfg)
+	if err := s.openLinks(); err != nil {
+		return err
+	}
 	if err := s.names.Start(s.broker); err != nil {
 		return &failure{op: "--state-dir", err: err}
 	}
