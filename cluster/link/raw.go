@@ -20,7 +20,8 @@ typedef struct {
 } link_socket;
 
 // Each of these is one call from Go, and leaves in s what Go would have to ask
-// for in further ones.
+// for in further ones. A signal that interrupts libzmq is no reason to give up: the
+// runtime of Go sends many.
 
 static int link_make(link_socket *s, size_t size) {
 	if (zmq_msg_init_size(&s->out, size) != 0)
@@ -30,9 +31,13 @@ static int link_make(link_socket *s, size_t size) {
 }
 
 static int link_send(link_socket *s) {
-	if (zmq_msg_send(&s->out, s->socket, ZMQ_DONTWAIT) >= 0)
+	int n, err;
+	do {
+		n = zmq_msg_send(&s->out, s->socket, ZMQ_DONTWAIT);
+		err = errno;
+	} while (n < 0 && err == EINTR);
+	if (n >= 0)
 		return 0;
-	int err = errno;
 	zmq_msg_close(&s->out);
 	return err;
 }
@@ -40,7 +45,11 @@ static int link_send(link_socket *s) {
 static int link_recv(link_socket *s) {
 	zmq_msg_close(&s->in);
 	zmq_msg_init(&s->in);
-	if (zmq_msg_recv(&s->in, s->socket, ZMQ_DONTWAIT) < 0)
+	int n;
+	do {
+		n = zmq_msg_recv(&s->in, s->socket, ZMQ_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
 		return errno;
 	s->data = zmq_msg_data(&s->in);
 	s->size = zmq_msg_size(&s->in);
