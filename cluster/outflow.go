@@ -125,11 +125,12 @@ func (o *outflow) next(most int) (lm link.Message, ok bool) {
 		m := peer.Message{Kind: peer.Recall, Stream: o.stream}
 		return link.Message{Head: m.Append(nil)}, true
 	}
-	if !o.flowing || o.ended || o.recalling || o.sent >= o.limit {
+	if !o.flowing || o.ended || o.recalling {
 		return lm, false
 	}
 	m := peer.Message{Kind: peer.Data, Stream: o.stream}
-	room := min(max(most, pipe.SegmentSize), int(o.limit-o.sent))
+	// Without room there may still be an End: a full pipe hangs up, too.
+	room := min(max(most, pipe.SegmentSize), int(o.limit-min(o.sent, o.limit)))
 	want := room
 	if o.contended {
 		want = min(int(o.asked), room)

@@ -20,8 +20,7 @@ typedef struct {
 } link_socket;
 
 // Each of these is one call from Go, and leaves in s what Go would have to ask
-// for in further ones. A signal that interrupts libzmq is no reason to give up: the
-// runtime of Go sends many.
+// for in further ones.
 
 static int link_make(link_socket *s, size_t size) {
 	if (zmq_msg_init_size(&s->out, size) != 0)
@@ -30,14 +29,17 @@ static int link_make(link_socket *s, size_t size) {
 	return 0;
 }
 
+// The Go runtime interrupts threads with signals: a call that one has interrupted
+// is made again.
+
 static int link_send(link_socket *s) {
-	int n, err;
-	do {
+	int n;
+	do
 		n = zmq_msg_send(&s->out, s->socket, ZMQ_DONTWAIT);
-		err = errno;
-	} while (n < 0 && err == EINTR);
+	while (n < 0 && errno == EINTR);
 	if (n >= 0)
 		return 0;
+	int err = errno;
 	zmq_msg_close(&s->out);
 	return err;
 }
@@ -46,9 +48,9 @@ static int link_recv(link_socket *s) {
 	zmq_msg_close(&s->in);
 	zmq_msg_init(&s->in);
 	int n;
-	do {
+	do
 		n = zmq_msg_recv(&s->in, s->socket, ZMQ_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
+	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno;
 	s->data = zmq_msg_data(&s->in);

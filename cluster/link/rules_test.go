@@ -120,6 +120,10 @@ func TestSessionRules(t *testing.T) {
 			r.a.flush()
 		}
 		before := r.a.s.out.resent
+		for range 3 { // frames that tell it again
+			r.b.send(10)
+			r.pass(r.delay / 2)
+		}
 		r.pass(4 * r.delay)
 		if got := r.b.came[r.a.s.mine]; got == nil || got.next != 11 {
 			t.Errorf("came: %+v", got)
@@ -128,6 +132,49 @@ func TestSessionRules(t *testing.T) {
 			t.Errorf("%d messages were sent again", n)
 		}
 		r.settled()
+	})
+	t.Run("an undisturbed line carries nothing twice", func(t *testing.T) {
+		r := stand(t)
+		for range 200 {
+			r.a.send(10)
+			r.b.send(2000)
+			r.b.source.left = 5
+			r.b.s.out.wake(r.b.source)
+			r.pass(2 * time.Millisecond)
+		}
+		r.settled()
+		if a, b := r.a.s.out.resent, r.b.s.out.resent; a+b > 0 {
+			t.Errorf("%d and %d messages were sent again", a, b)
+		}
+	})
+	t.Run("a reset is the end", func(t *testing.T) {
+		r := stand(t)
+		f, ok := r.b.s.reset(r.now)
+		if !ok {
+			t.Fatal("no reset")
+		}
+		if _, err := r.a.s.receive(&f, nil, r.now); !errors.Is(err, ErrReset) {
+			t.Errorf("got %v", err)
+		}
+		f.Yours++ // another session's
+		if _, err := r.a.s.receive(&f, nil, r.now); err != nil {
+			t.Errorf("one for another session: %v", err)
+		}
+	})
+	t.Run("late frames of a session that is lost change nothing", func(t *testing.T) {
+		r := newRig(t, quick)
+		r.a.mute = true
+		r.pass(10 * time.Millisecond) // b is not known to a yet, nor a to b
+		r.a.mute = false
+		r.a.line = nil
+		r.b.lose(errors.New("declared"))
+		r.pass(300 * time.Millisecond)
+		yours := r.a.s.yours
+		old := peer.Frame{Kind: peer.FrameData, To: r.a.cfg.ID.Boot, Mine: 1, Yours: r.a.s.mine, Seq: r.a.s.got + 1, Count: 1}
+		in, err := r.a.s.receive(&old, []Message{{Head: []byte("late")}}, r.now)
+		if len(in) > 0 || err != nil || r.a.s.yours != yours {
+			t.Errorf("%d messages came: %v", len(in), err)
+		}
 	})
 	t.Run("an idle peer acknowledges", func(t *testing.T) {
 		r := stand(t)

@@ -33,7 +33,7 @@ type side struct {
 	// What came, by the sender's epoch.
 	came map[uint64]*stream
 	line []frameBytes // frames on their way to the other side
-	past []frameBytes // frames that arrived there
+	past []frameBytes // frames that arrived there, or were lost: some come late
 }
 
 type frameBytes struct {
@@ -152,8 +152,9 @@ func (d *side) flush() {
 		d.rig.frames++
 		b := make([]byte, packedLen(messages))
 		pack(b, &f, messages)
-		if !d.rig.cut && !d.mute {
-			d.line = append(d.line, frameBytes{b, d.rig.now.Add(d.rig.delay)})
+		d.line = append(d.line, frameBytes{b, d.rig.now.Add(d.rig.delay)})
+		if d.rig.cut || d.mute {
+			d.drop()
 		}
 	}
 }
@@ -163,12 +164,22 @@ func (d *side) land() {
 	for len(d.line) > 0 && !d.line[0].due.After(d.rig.now) {
 		f := d.line[0]
 		d.line = d.line[1:]
-		d.past = append(d.past, f)
-		if len(d.past) > 50 {
-			d.past = d.past[1:]
-		}
+		d.remember(f)
 		d.other.take(f.bytes)
 	}
+}
+
+func (d *side) remember(frames ...frameBytes) {
+	d.past = append(d.past, frames...)
+	if n := len(d.past) - 100; n > 0 {
+		d.past = d.past[n:]
+	}
+}
+
+// drop loses all that is on the line.
+func (d *side) drop() {
+	d.remember(d.line...)
+	d.line = nil
 }
 
 func (d *side) take(b []byte) {
@@ -300,10 +311,11 @@ func (r *rig) mishap(choice int) {
 	case 7, 8, 9, 10:
 		r.pass(time.Duration(r.rand.IntN(30)) * time.Millisecond)
 	case 11: // a connection breaks and returns: what was on its way is gone
-		d.line = nil
+		d.drop()
 	case 12: // one frame is gone
 		if n := len(d.line); n > 0 {
 			i := r.rand.IntN(n)
+			d.remember(d.line[i])
 			d.line = append(d.line[:i:i], d.line[i+1:]...)
 		}
 	case 13: // a frame comes twice
@@ -316,11 +328,12 @@ func (r *rig) mishap(choice int) {
 		}
 	case 15: // the link is cut for less than the failure timeout, mostly
 		r.cut = true
-		r.both(func(d *side) { d.line = nil })
+		r.both((*side).drop)
 		r.pass(time.Duration(r.rand.IntN(700)) * time.Millisecond)
 		r.cut = false
 	case 16: // one direction is cut for long
-		d.mute, d.line = true, nil
+		d.mute = true
+		d.drop()
 		r.pass(time.Duration(600+r.rand.IntN(1000)) * time.Millisecond)
 		d.mute = false
 	case 17:
@@ -364,7 +377,7 @@ func TestSessionOutlivesShortCuts(t *testing.T) {
 			})
 			r.pass(time.Duration(random.IntN(20)) * time.Millisecond)
 			r.cut = true
-			r.both(func(d *side) { d.line = nil })
+			r.both((*side).drop)
 			r.pass(time.Duration(random.IntN(700)) * time.Millisecond) // and two heartbeats, which may be lost at its edges
 			r.cut = false
 			r.pass(200 * time.Millisecond)

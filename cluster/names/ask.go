@@ -62,8 +62,7 @@ func (s *Service) route(q *question) {
 		s.cfg.Net.Send(q.to, q.m.Append(nil))
 		return
 	}
-	answer, news := s.decide(&q.m)
-	s.spread(news, s.self, func() { s.settled(q, answer) })
+	s.resolve(&q.m, s.self, func(answer peer.NamesMessage) { s.settled(q, answer) })
 }
 
 // settled gives a question its answer. What was decided is known here by then.

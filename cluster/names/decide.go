@@ -12,6 +12,30 @@ import (
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
+// resolve decides a question and calls done with the answer once those who must know
+// of it do. Called with the lock held, and so is done.
+func (s *Service) resolve(m *peer.NamesMessage, asker peer.ID, done func(peer.NamesMessage)) {
+	answer, news := s.decide(m)
+	to := s.live
+	if len(news) == 0 && m.Kind == peer.Make && answer.Status == peer.NameOK && !m.Entries[0].Transient {
+		// Who does not know a new name asks. But it must outlive its home.
+		news = answer.Entries
+		to = s.deputy(m.Entries[0].Path)
+	}
+	s.spread(news, to, asker, func() { done(answer) })
+}
+
+// deputy returns the broker that becomes the home of a path if this one goes.
+func (s *Service) deputy(path string) []peer.ID {
+	node := s.next(path, s.self.Node)
+	for i, id := range s.live {
+		if id.Node == node {
+			return s.live[i : i+1]
+		}
+	}
+	return nil
+}
+
 // decide is what a home does with a question. It returns the answer, and what all
 // other brokers must hear before it is given. Called with the lock held.
 func (s *Service) decide(m *peer.NamesMessage) (answer peer.NamesMessage, news []peer.Entry) {

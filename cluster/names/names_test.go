@@ -143,7 +143,7 @@ func TestCost(t *testing.T) {
 		}
 		cost[i] = w.messages() - before
 	}
-	if cost[0] != cost[1] || cost[0] == 0 || cost[0] > 4 { // it is looked for, and then made
+	if cost[0] != cost[1] || cost[0] == 0 || cost[0] > 4 { // question and answer, home and deputy
 		t.Errorf("a new name costs %d messages with 10 brokers and %d with 200", cost[0], cost[1])
 	}
 }

@@ -19,13 +19,13 @@ type telling struct {
 	done  func()
 }
 
-// spread tells all other live brokers of entries, but who asked for them, and calls
-// done when all have heard, have gone, or had their time. It is called with the lock
-// held, and so is done.
-func (s *Service) spread(news []peer.Entry, asker peer.ID, done func()) {
+// spread tells brokers of entries, but this one and who asked, and calls done when
+// all have heard, have gone, or had their time. It is called with the lock held, and
+// so is done.
+func (s *Service) spread(news []peer.Entry, to []peer.ID, asker peer.ID, done func()) {
 	left := make(map[peer.ID]bool)
 	if len(news) > 0 {
-		for _, id := range s.live {
+		for _, id := range to {
 			if id != s.self && id != asker {
 				left[id] = true
 			}
@@ -136,9 +136,10 @@ func (s *Service) serveQuestion(from peer.ID, m *peer.NamesMessage) {
 		s.cfg.Net.Send(from, answer.Append(nil))
 		return
 	}
-	answer, news := s.decide(m)
-	s.answers.keep(key, answer)
-	s.spread(news, from, func() { s.cfg.Net.Send(from, answer.Append(nil)) })
+	s.resolve(m, from, func(answer peer.NamesMessage) {
+		s.answers.keep(key, answer)
+		s.cfg.Net.Send(from, answer.Append(nil))
+	})
 }
 
 // pullSize is how many entries a message of changes has.

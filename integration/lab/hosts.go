@@ -56,7 +56,13 @@ func NetworkName() string {
 // broker does not end well, has complained of a fault, or leaves something.
 func Hosts(t testing.TB, n int, o HostOptions) []*Host {
 	t.Helper()
-	net, err := NewNetwork(NetworkName(), filepath.Join(Dir(t), "lab"), Binary())
+	dir := Dir(t)
+	for _, above := range []string{dir, filepath.Dir(dir)} { // other users' programs use mounts, too
+		if err := os.Chmod(above, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	net, err := NewNetwork(NetworkName(), filepath.Join(dir, "lab"), Binary())
 	if err != nil {
 		t.Fatal(err)
 	}
