@@ -125,6 +125,9 @@ func (h *Host) checkLog() {
 	}
 }
 
+// Namespace is the path of the host's network namespace.
+func (h *Host) Namespace() string { return fmt.Sprintf("/run/netns/%s-%s", h.net.Name, h.Name) }
+
 // Log is what the broker has logged, over all its lives.
 func (h *Host) Log() string {
 	b, err := os.ReadFile(filepath.Join(h.net.Dir, h.Name, "log"))
