@@ -9,7 +9,7 @@ LDFLAGS := $(if $(VERSION),-ldflags "-X main.tag=$(VERSION)")
 BUILD_PACKAGES := gcc libc6-dev pkg-config libzmq3-dev fuse3
 TEST_PACKAGES   = libczmq-dev $(shell cat integration/programs/packages.txt)
 
-UNITS := ./wire/... ./broker/... ./fs/... ./cmd/...
+UNITS := ./wire/... ./broker/... ./cluster/... ./fs/... ./cmd/...
 
 FUZZTIME ?= 30s
 SOAKTIME ?= 10m
@@ -17,7 +17,7 @@ SOAKTIME ?= 10m
 # The version is ours to set; asking git again fails in a tree of another owner.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
-.PHONY: all bin/zpipes build-packages test-packages lint test soak fuzz bench demo clean
+.PHONY: all bin/zpipes build-packages test-packages lint test soak fuzz bench bench-cluster demo clean
 
 all: bin/zpipes
 
@@ -61,6 +61,11 @@ fuzz: build-packages
 bench: build-packages bin/zpipes
 	go run ./integration/bench
 	go test -run '^$$' -bench . -benchmem ./broker/pipe ./wire/...
+
+# Two hosts, against other ways from host to host. It takes root.
+bench-cluster: build-packages bin/zpipes
+	@scripts/packages iproute2 socat netcat-openbsd
+	go run ./integration/bench -cluster -rounds 3
 
 demo: build-packages bin/zpipes
 	@scripts/demo

@@ -8,7 +8,8 @@
 package broker
 
 import (
-	"fmt"
+	"context"
+	"errors"
 	"log/slog"
 	"sync"
 
@@ -20,6 +21,7 @@ type Config struct {
 	Capacity int          // bytes a pipe buffers; 0: pipe.DefaultCapacity; at least pipe.Buf
 	Owner    Owner        // of the root directory and of names that clients make
 	Log      *slog.Logger // nil: none
+	Names    Names        // nil: one host alone
 	Peers    Peers        // nil: one host alone
 }
 
@@ -35,6 +37,10 @@ type Broker struct {
 	count  int                  // nodes in the tree, the root included
 	pipes  map[*pipe.Pipe]*Node // every pipe that may have ends, also of names that are gone
 	closed bool
+
+	life   context.Context // ends with Close
+	end    context.CancelFunc
+	asking sync.WaitGroup // for the names of clients
 }
 
 // New returns a broker with an empty root directory.
@@ -50,6 +56,7 @@ func New(cfg Config) *Broker {
 		cfg.Owner.Perm = 0o755
 	}
 	b := &Broker{cfg: cfg, log: cfg.Log, pipes: make(map[*pipe.Pipe]*Node)}
+	b.life, b.end = context.WithCancel(context.Background())
 	b.root = b.newNode(nil, "", Dir, cfg.Owner)
 	return b
 }
@@ -59,6 +66,9 @@ func (b *Broker) Root() *Node { return b.root }
 
 // Pool returns the buffers that the broker's pipes share.
 func (b *Broker) Pool() *pipe.Pool { return &b.pool }
+
+// Alone reports that there are no other hosts: calls about names do not wait.
+func (b *Broker) Alone() bool { return b.cfg.Names == nil }
 
 // Capacity is how many bytes a pipe buffers.
 func (b *Broker) Capacity() int { return b.cfg.Capacity }
@@ -73,9 +83,11 @@ func (b *Broker) Close() {
 		all = append(all, p)
 	}
 	b.mu.Unlock()
+	b.end()
 	for _, p := range all {
 		p.Shutdown()
 	}
+	b.asking.Wait()
 }
 
 // Open opens an end, or both, of the pipe that n names; op.Done tells. An
@@ -90,6 +102,10 @@ func (b *Broker) Open(n *Node, op *pipe.OpenOp) {
 			op.Done(op)
 			return
 		}
+		if b.cfg.Peers != nil {
+			b.enter(n, p, op)
+			return
+		}
 		err = p.Open(op)
 		b.unpin(n)
 		if err == nil {
@@ -98,20 +114,33 @@ func (b *Broker) Open(n *Node, op *pipe.OpenOp) {
 	}
 }
 
-// OpenName opens an end of the pipe at path for a client of the broker. A name
-// that does not exist is made, exclusive as zbroker's pipes are, with the
-// directories it needs; what was made so goes when the last end closes.
-//
-// Errors in op.Err: those of Open, ErrName, ErrTooLong, ErrNotDir.
-func (b *Broker) OpenName(path string, op *pipe.OpenOp) {
-	n, err := b.pinName(path)
-	if err != nil {
-		op.Err = fmt.Errorf("open %q: %w", path, err)
-		op.Done(op)
-		return
+// enter opens ends that may have partners on other hosts: those are met first.
+func (b *Broker) enter(n *Node, p *pipe.Pipe, op *pipe.OpenOp) {
+	path, _ := b.Path(n)
+	e := &Entering{Read: op.Read, Write: op.Write}
+	e.Done = func(err error) {
+		defer b.unpin(n)
+		op.Before(nil)
+		op.Voice = e.Voice
+		if err == nil {
+			err = p.Open(op)
+		}
+		switch {
+		case errors.Is(err, pipe.ErrSpent):
+			b.Open(n, op) // the name stands for a new pipe
+		case err != nil:
+			op.Fail(err)
+		}
 	}
-	defer b.unpin(n)
-	b.Open(n, op)
+	op.Before(func() bool {
+		if !e.Decide() {
+			return false
+		}
+		b.cfg.Peers.Leave(p, e)
+		b.unpin(n)
+		return true
+	})
+	b.cfg.Peers.Enter(p, path, e)
 }
 
 // pin returns the pipe that n stands for now and keeps the name from going away
@@ -175,13 +204,17 @@ func (b *Broker) forget(n *Node, p *pipe.Pipe) {
 }
 
 // tidy removes a name that a client's open made, and the pipe of a name that is
-// gone, once nothing holds it.
+// gone, and gives a pipe the mode that waits for it, once nothing holds it.
 func (b *Broker) tidy(n *Node) {
+	b.settle(n)
 	if n.parent == nil && n.pipe != nil && !n.busy() {
 		b.forget(n, n.pipe)
 	}
 	for n.transient && n.parent != nil && !n.busy() && len(n.children) == 0 {
 		parent := n.parent
+		if b.cfg.Names != nil && n.kind == Pipe {
+			b.cfg.Names.Drop(n.path())
+		}
 		b.unlink(n)
 		n = parent
 	}

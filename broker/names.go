@@ -5,6 +5,8 @@
 package broker
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"path"
 	"strings"
@@ -31,55 +33,124 @@ func component(s string) bool {
 	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "/\x00")
 }
 
-// Lookup finds a name in a directory. Error: fs.ErrNotExist.
-func (b *Broker) Lookup(dir *Node, name string) (*Node, error) {
+// Here returns the node of a name that this host can vouch for, or nil.
+func (b *Broker) Here(dir *Node, name string) *Node {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if n := dir.children[name]; n != nil {
+	return b.here(dir, name)
+}
+
+func (b *Broker) here(dir *Node, name string) *Node {
+	n := dir.children[name]
+	if n != nil && b.cfg.Names != nil && n.doubtful() {
+		return nil
+	}
+	return n
+}
+
+// Lookup finds a name in a directory, on other hosts if Here does not.
+//
+// Errors: fs.ErrNotExist, and those of Names.
+func (b *Broker) Lookup(ctx context.Context, dir *Node, name string) (*Node, error) {
+	if n := b.Here(dir, name); n != nil {
 		return n, nil
 	}
-	return nil, fs.ErrNotExist
-}
-
-// Mkdir makes a directory. Errors: fs.ErrExist, fs.ErrNotExist if dir has been
-// removed, ErrNotDir, ErrName, ErrTooLong.
-func (b *Broker) Mkdir(dir *Node, name string, o Owner) (*Node, error) {
-	return b.make(dir, name, Dir, o, pipe.Fifo)
-}
-
-// Mkpipe makes a pipe. Errors as for Mkdir.
-func (b *Broker) Mkpipe(dir *Node, name string, o Owner, m pipe.Mode) (*Node, error) {
-	return b.make(dir, name, Pipe, o, m)
-}
-
-func (b *Broker) make(dir *Node, name string, k Kind, o Owner, m pipe.Mode) (*Node, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := b.free(dir, name); err != nil {
+	if b.cfg.Names == nil {
+		return nil, fs.ErrNotExist
+	}
+	b.mu.RLock()
+	path, err := b.place(dir, name)
+	b.mu.RUnlock()
+	if err != nil {
+		return nil, fs.ErrNotExist // what cannot be made is not there
+	}
+	err = b.cfg.Names.Find(ctx, path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	n := b.newNode(dir, name, k, o)
-	n.mode = m
-	b.keep(dir)
-	b.changed(n)
+	return b.found(dir, name, err)
+}
+
+// found returns the node of a name after other hosts were asked; missing is what
+// they said if they do not have it.
+func (b *Broker) found(dir *Node, name string, missing error) (*Node, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := dir.children[name]
+	switch {
+	case n == nil:
+		return nil, fs.ErrNotExist
+	case missing != nil && n.doubtful():
+		b.unlink(n)
+		b.tidy(dir)
+		return nil, missing
+	}
 	return n, nil
 }
 
-// free returns nil if a name may be made in dir.
-func (b *Broker) free(dir *Node, name string) error {
+// Mkdir makes a directory. Errors: fs.ErrExist, fs.ErrNotExist if dir has been
+// removed, ErrNotDir, ErrName, ErrTooLong, and those of Names.
+func (b *Broker) Mkdir(ctx context.Context, dir *Node, name string, o Owner) (*Node, error) {
+	return b.make(ctx, dir, name, Entry{Kind: Dir, Owner: o})
+}
+
+// Mkpipe makes a pipe. Errors as for Mkdir.
+func (b *Broker) Mkpipe(ctx context.Context, dir *Node, name string, o Owner, m pipe.Mode) (*Node, error) {
+	return b.make(ctx, dir, name, Entry{Kind: Pipe, Mode: m, Owner: o})
+}
+
+// make makes e in dir; e.Path is not set.
+func (b *Broker) make(ctx context.Context, dir *Node, name string, e Entry) (*Node, error) {
+	n, path, err := b.tryMake(dir, name, e)
+	if n != nil || err != nil {
+		return n, err
+	}
+	e.Path = path
+	if err := b.cfg.Names.Make(ctx, e); err != nil {
+		return nil, err
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if n = dir.children[name]; n == nil || n.kind != e.Kind {
+		return nil, fs.ErrNotExist // removed again, elsewhere
+	}
+	return n, nil
+}
+
+// tryMake makes the name, or returns the path to ask Names about.
+func (b *Broker) tryMake(dir *Node, name string, e Entry) (n *Node, ask string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	path, err := b.place(dir, name)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case b.here(dir, name) != nil:
+		return nil, "", fs.ErrExist
+	case b.cfg.Names != nil:
+		return nil, path, nil
+	}
+	n = b.newNode(dir, name, e.Kind, e.Owner)
+	n.mode = e.Mode
+	b.keep(dir)
+	return n, "", nil
+}
+
+// place returns the path of a name in dir, or why there cannot be one.
+func (b *Broker) place(dir *Node, name string) (string, error) {
 	switch {
 	case dir.kind != Dir:
-		return ErrNotDir
+		return "", ErrNotDir
 	case dir.parent == nil && dir != b.root:
-		return fs.ErrNotExist
-	case dir.children[name] != nil:
-		return fs.ErrExist
+		return "", fs.ErrNotExist
 	case !component(name):
-		return ErrName
-	case len(path.Join(dir.path(), name)) > MaxPath:
-		return ErrTooLong
+		return "", ErrName
 	}
-	return nil
+	p := path.Join(dir.path(), name)
+	if len(p) > MaxPath {
+		return "", ErrTooLong
+	}
+	return p, nil
 }
 
 // keep makes directories that a client's open had made permanent: somebody has
@@ -116,7 +187,6 @@ func (b *Broker) link(n, dir *Node, name string) {
 }
 
 func (b *Broker) unlink(n *Node) {
-	b.gone(n)
 	dir := n.parent
 	dir.drop(n)
 	dir.mtime = time.Now()
@@ -138,39 +208,60 @@ func (dir *Node) drop(n *Node) {
 
 // Remove removes a pipe's name; its open ends go on (unlink(2)).
 //
-// Errors: fs.ErrNotExist, ErrIsDir.
-func (b *Broker) Remove(dir *Node, name string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := dir.children[name]
-	switch {
-	case n == nil:
-		return fs.ErrNotExist
-	case n.kind == Dir:
-		return ErrIsDir
-	}
-	b.unlink(n)
-	b.tidy(dir)
-	return nil
+// Errors: fs.ErrNotExist, ErrIsDir, and those of Names.
+func (b *Broker) Remove(ctx context.Context, dir *Node, name string) error {
+	return b.remove(ctx, dir, name, Pipe)
 }
 
 // RemoveDir removes an empty directory. Errors: fs.ErrNotExist, ErrNotDir,
-// ErrNotEmpty.
-func (b *Broker) RemoveDir(dir *Node, name string) error {
+// ErrNotEmpty, and those of Names.
+func (b *Broker) RemoveDir(ctx context.Context, dir *Node, name string) error {
+	return b.remove(ctx, dir, name, Dir)
+}
+
+func (b *Broker) remove(ctx context.Context, dir *Node, name string, k Kind) error {
+	if b.cfg.Names != nil {
+		if _, err := b.Lookup(ctx, dir, name); err != nil {
+			return err
+		}
+	}
+	path, err := b.tryRemove(dir, name, k)
+	if path == "" || err != nil {
+		return err
+	}
+	return b.cfg.Names.Remove(ctx, path, k)
+}
+
+// tryRemove removes the name, or returns the path to ask Names about.
+func (b *Broker) tryRemove(dir *Node, name string, k Kind) (ask string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := dir.children[name]
 	switch {
 	case n == nil:
-		return fs.ErrNotExist
-	case n.kind != Dir:
-		return ErrNotDir
-	case len(n.children) > 0:
-		return ErrNotEmpty
+		return "", fs.ErrNotExist
+	case k == Pipe && n.kind == Dir:
+		return "", ErrIsDir
+	case k == Dir && n.kind != Dir:
+		return "", ErrNotDir
+	case !n.empty():
+		return "", ErrNotEmpty
+	case b.cfg.Names != nil:
+		return n.path(), nil
 	}
 	b.unlink(n)
 	b.tidy(dir)
-	return nil
+	return "", nil
+}
+
+// empty reports that n holds nothing that this host can vouch for.
+func (n *Node) empty() bool {
+	for _, c := range n.children {
+		if !c.doubtful() {
+			return false
+		}
+	}
+	return true
 }
 
 // Rename moves a name, replacing a closed pipe or an empty directory that has
@@ -178,11 +269,41 @@ func (b *Broker) RemoveDir(dir *Node, name string) error {
 // open, or a directory that holds one, stays: its name is how hosts meet.
 //
 // Errors: fs.ErrNotExist, fs.ErrExist, ErrOpen, ErrNotDir, ErrIsDir,
-// ErrNotEmpty, ErrLoop, ErrName, ErrTooLong.
-func (b *Broker) Rename(dir *Node, name string, toDir *Node, toName string, keep bool) error {
+// ErrNotEmpty, ErrLoop, ErrName, ErrTooLong, and those of Names.
+func (b *Broker) Rename(ctx context.Context, dir *Node, name string, toDir *Node, toName string, keep bool) error {
+	if b.cfg.Names != nil {
+		if _, err := b.Lookup(ctx, dir, name); err != nil {
+			return err
+		}
+	}
+	from, to, err := b.tryRename(dir, name, toDir, toName, keep)
+	if from == "" || err != nil {
+		return err
+	}
+	return b.cfg.Names.Rename(ctx, from, to, keep)
+}
+
+// tryRename moves the name, or returns the paths to ask Names about.
+func (b *Broker) tryRename(dir *Node, name string, toDir *Node, toName string, keep bool) (from, to string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, old := dir.children[name], toDir.children[toName]
+	n, old := dir.children[name], b.here(toDir, toName)
+	if err := b.mayRename(n, old, toDir, toName, keep); err != nil || n == toDir.children[toName] {
+		return "", "", err
+	}
+	if b.cfg.Names != nil {
+		return n.path(), path.Join(toDir.path(), toName), nil
+	}
+	if old != nil {
+		b.unlink(old)
+	}
+	b.move(n, toDir, toName)
+	b.keep(n)
+	return "", "", nil
+}
+
+// mayRename returns nil if n may have a name that old, or nil, has.
+func (b *Broker) mayRename(n, old, toDir *Node, toName string, keep bool) error {
 	switch {
 	case n == nil || toDir.parent == nil && toDir != b.root:
 		return fs.ErrNotExist
@@ -200,26 +321,15 @@ func (b *Broker) Rename(dir *Node, name string, toDir *Node, toName string, keep
 		return ErrOpen
 	case len(path.Join(toDir.path(), toName))-len(n.name)+n.depth() > MaxPath:
 		return ErrTooLong
+	case old == nil:
+		return nil
+	case old.kind == Dir && n.kind != Dir:
+		return ErrIsDir
+	case old.kind != Dir && n.kind == Dir:
+		return ErrNotDir
+	case !old.empty():
+		return ErrNotEmpty
 	}
-	if old != nil {
-		switch {
-		case old.kind == Dir && n.kind != Dir:
-			return ErrIsDir
-		case old.kind != Dir && n.kind == Dir:
-			return ErrNotDir
-		case len(old.children) > 0:
-			return ErrNotEmpty
-		}
-		b.unlink(old)
-	}
-	b.allGone(n)
-	dir.drop(n)
-	dir.mtime = time.Now()
-	dir.ctime = dir.mtime
-	b.link(n, toDir, toName)
-	n.ctime = time.Now()
-	b.keep(n)
-	b.allChanged(n)
 	return nil
 }
 
@@ -243,42 +353,4 @@ func (n *Node) anyBusy() bool {
 		}
 	}
 	return false
-}
-
-// pinName finds or makes the pipe at a path and pins it.
-func (b *Broker) pinName(name string) (*Node, error) {
-	if err := CheckName(name); err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := b.root
-	parts := strings.Split(name, "/")
-	for i, part := range parts {
-		if n.kind != Dir {
-			return nil, ErrNotDir
-		}
-		next := n.children[part]
-		if next == nil {
-			next = b.makeTransient(n, part, i == len(parts)-1)
-		}
-		n = next
-	}
-	if n.kind != Pipe {
-		return nil, ErrIsDir
-	}
-	n.pins++
-	return n, nil
-}
-
-func (b *Broker) makeTransient(dir *Node, name string, last bool) *Node {
-	owner, kind := b.cfg.Owner, Dir
-	if last {
-		kind = Pipe
-		owner.Perm &= 0o666
-	}
-	n := b.newNode(dir, name, kind, owner)
-	n.mode, n.transient = pipe.Exclusive, true
-	b.changed(n)
-	return n
 }

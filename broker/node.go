@@ -5,7 +5,7 @@
 package broker
 
 import (
-	"io/fs"
+	"context"
 	"strings"
 	"time"
 
@@ -23,16 +23,19 @@ const (
 	Pipe
 )
 
+const permBits = 0o7777
+
 // Owner is who may do what with a name: chmod(2)'s bits and chown(2)'s ids.
 type Owner struct {
-	Perm     uint32 // 07777
+	Perm     uint32 // permBits
 	UID, GID uint32
 }
 
 // Node is a name in the tree: a directory or a pipe. It stays valid when its
 // name is removed; open ends keep working (unlink(2)).
 type Node struct {
-	// ID is unique in the broker's life and never changes (st_ino).
+	// ID is unique in the broker's life and never changes (st_ino). Each host
+	// counts its own: the same name has another one elsewhere.
 	ID   uint64
 	kind Kind
 
@@ -43,6 +46,7 @@ type Node struct {
 	dirs     int // of the children
 	owner    Owner
 	mode     pipe.Mode
+	next     *pipe.Mode // comes into force when the pipe is idle; nil: none
 	atime    time.Time
 	mtime    time.Time
 	ctime    time.Time
@@ -67,6 +71,10 @@ func (n *Node) busy() bool {
 	open, _ := n.pipe.Busy()
 	return open
 }
+
+// doubtful reports that n may have gone elsewhere: clients' opens made it, and
+// what holds it is not here.
+func (n *Node) doubtful() bool { return n.transient && len(n.children) == 0 && !n.busy() }
 
 // retire makes n ready for a new pipe, keeping the old one's count and times.
 func (n *Node) retire() {
@@ -150,48 +158,78 @@ type Change struct {
 	Atime, Mtime   *time.Time
 }
 
-// SetAttr applies a change and returns what came of it.
-func (b *Broker) SetAttr(n *Node, c Change) Attr {
+// SetAttr applies a change and returns what came of it. Owner and permissions of
+// a name are every host's; times, and all of the root directory, are this one's.
+//
+// Errors: those of Names.
+func (b *Broker) SetAttr(ctx context.Context, n *Node, c Change) (Attr, error) {
+	if b.cfg.Names != nil && (c.Perm != nil || c.UID != nil || c.GID != nil) {
+		if path, ok := b.Path(n); ok && n != b.root {
+			shared := Change{Perm: c.Perm, UID: c.UID, GID: c.GID}
+			if err := b.cfg.Names.Set(ctx, path, shared); err != nil {
+				return Attr{}, err
+			}
+			c.Perm, c.UID, c.GID = nil, nil, nil
+		}
+	}
+	return b.change(n, c), nil
+}
+
+func (b *Broker) change(n *Node, c Change) Attr {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n.ctime = time.Now()
-	if c.Perm != nil {
-		n.owner.Perm = *c.Perm & 0o7777
-	}
-	if c.UID != nil {
-		n.owner.UID = *c.UID
-	}
-	if c.GID != nil {
-		n.owner.GID = *c.GID
-	}
+	n.owner = c.of(n.owner)
 	if c.Atime != nil {
 		n.atime = *c.Atime
 	}
 	if c.Mtime != nil {
 		n.mtime = *c.Mtime
 	}
-	b.changed(n)
 	return b.attr(n)
 }
 
-// SetMode sets how a pipe's ends share its bytes. ErrOpen while it has ends.
-func (b *Broker) SetMode(n *Node, m pipe.Mode) error {
+// of returns what the change makes of an owner.
+func (c Change) of(o Owner) Owner {
+	if c.Perm != nil {
+		o.Perm = *c.Perm & permBits
+	}
+	if c.UID != nil {
+		o.UID = *c.UID
+	}
+	if c.GID != nil {
+		o.GID = *c.GID
+	}
+	return o
+}
+
+// SetMode sets how a pipe's ends share its bytes.
+//
+// Errors: ErrIsDir, ErrOpen while it has ends, and those of Names.
+func (b *Broker) SetMode(ctx context.Context, n *Node, m pipe.Mode) error {
+	path, err := b.trySetMode(n, m)
+	if path == "" || err != nil {
+		return err
+	}
+	return b.cfg.Names.SetMode(ctx, path, m)
+}
+
+// trySetMode sets the mode, or returns the path to ask Names about.
+func (b *Broker) trySetMode(n *Node, m pipe.Mode) (ask string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case n.kind != Pipe:
-		return ErrIsDir
+		return "", ErrIsDir
 	case n.mode == m:
-		return nil
+		return "", nil
 	case n.busy():
-		return ErrOpen
+		return "", ErrOpen
+	case b.cfg.Names != nil && n.parent != nil:
+		return n.path(), nil
 	}
-	if n.pipe != nil {
-		b.forget(n, n.pipe)
-	}
-	n.mode, n.ctime = m, time.Now()
-	b.changed(n)
-	return nil
+	b.setMode(n, m)
+	return "", nil
 }
 
 // Path returns n's name from the root, and whether it still has one.
@@ -201,21 +239,30 @@ func (b *Broker) Path(n *Node) (string, bool) {
 	return n.path(), n.parent != nil || n == b.root
 }
 
-// Entry is a name in a directory.
-type Entry struct {
+// Child is a name in a directory.
+type Child struct {
 	Name string
 	Node *Node
 }
 
 // List returns a directory's names, in no order.
-func (b *Broker) List(dir *Node) []Entry {
+//
+// Errors: those of Names.
+func (b *Broker) List(ctx context.Context, dir *Node) ([]Child, error) {
+	if b.cfg.Names != nil {
+		if path, ok := b.Path(dir); ok {
+			if err := b.cfg.Names.List(ctx, path); err != nil {
+				return nil, err
+			}
+		}
+	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	list := make([]Entry, 0, len(dir.children))
+	list := make([]Child, 0, len(dir.children))
 	for name, n := range dir.children {
-		list = append(list, Entry{name, n})
+		list = append(list, Child{name, n})
 	}
-	return list
+	return list, nil
 }
 
 // Each calls f for every pipe that has a name, with its path, in no order; it
@@ -248,10 +295,8 @@ func (b *Broker) Each(f func(path string, a Attr) error) error {
 
 // Walk finds the node at a path from the root; the empty path is the root.
 //
-// Errors: fs.ErrNotExist, ErrNotDir.
-func (b *Broker) Walk(path string) (*Node, error) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+// Errors: fs.ErrNotExist, ErrNotDir, and those of Names.
+func (b *Broker) Walk(ctx context.Context, path string) (*Node, error) {
 	n := b.root
 	for part := range strings.SplitSeq(path, "/") {
 		if part == "" {
@@ -260,8 +305,9 @@ func (b *Broker) Walk(path string) (*Node, error) {
 		if n.kind != Dir {
 			return nil, ErrNotDir
 		}
-		if n = n.children[part]; n == nil {
-			return nil, fs.ErrNotExist
+		var err error
+		if n, err = b.Lookup(ctx, n, part); err != nil {
+			return nil, err
 		}
 	}
 	return n, nil

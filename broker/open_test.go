@@ -77,13 +77,12 @@ func names(b *Broker) int { return b.Usage().Names - 1 }
 // TestTransientNames: a client's open makes the name and its directories; they
 // go with the last end.
 func TestTransientNames(t *testing.T) {
-	r := replica{}
-	b := New(Config{Peers: r})
+	b := New(Config{})
 	in, out := input(b, "a/b/c"), output(b, "a/b/c")
-	if in.Err != nil || out.Err != nil || names(b) != 3 || len(r) != 3 {
-		t.Fatal(in.Err, out.Err, names(b), r)
+	if in.Err != nil || out.Err != nil || names(b) != 3 {
+		t.Fatal(in.Err, out.Err, names(b))
 	}
-	n, err := b.Walk("a/b/c")
+	n, err := b.Walk(t.Context(), "a/b/c")
 	if err != nil || b.Attr(n).Mode != pipe.Exclusive {
 		t.Fatal(err)
 	}
@@ -99,8 +98,8 @@ func TestTransientNames(t *testing.T) {
 		t.Error("the name went before its last end")
 	}
 	out.Writer.Close()
-	if u := b.Usage(); u.Names != 1 || u.Pipes != 0 || len(r) != 0 {
-		t.Error(u, r)
+	if u := b.Usage(); u.Names != 1 || u.Pipes != 0 {
+		t.Error(u)
 	}
 }
 
@@ -109,10 +108,10 @@ func TestTransientNames(t *testing.T) {
 func TestKeptDirectory(t *testing.T) {
 	b := New(Config{})
 	in := input(b, "a/b")
-	a, _ := b.Walk("a")
+	a, _ := b.Walk(t.Context(), "a")
 	mustMake(t, b, a, "own", Pipe)
 	in.Reader.Close()
-	if _, err := b.Walk("a/own"); err != nil || names(b) != 2 {
+	if _, err := b.Walk(t.Context(), "a/own"); err != nil || names(b) != 2 {
 		t.Error(err, names(b))
 	}
 }
@@ -121,8 +120,8 @@ func TestKeptDirectory(t *testing.T) {
 func TestRemoveTransient(t *testing.T) {
 	b := New(Config{})
 	in := input(b, "a/b/c")
-	dir, _ := b.Walk("a/b")
-	if err := b.Remove(dir, "c"); err != nil {
+	dir, _ := b.Walk(t.Context(), "a/b")
+	if err := b.Remove(t.Context(), dir, "c"); err != nil {
 		t.Fatal(err)
 	}
 	in.Reader.Close()
@@ -132,8 +131,7 @@ func TestRemoveTransient(t *testing.T) {
 }
 
 func TestFailedOpensLeaveNothing(t *testing.T) {
-	r := replica{}
-	b := New(Config{Peers: r})
+	b := New(Config{})
 	mustMake(t, b, b.Root(), "p", Pipe)
 	mustMake(t, b, b.Root(), "d", Dir)
 	for name, want := range map[string]error{
@@ -149,15 +147,15 @@ func TestFailedOpensLeaveNothing(t *testing.T) {
 	}
 	op := &pipe.OpenOp{Write: true, NonBlock: true, Done: func(*pipe.OpenOp) {}}
 	b.OpenName("new/x", op)
-	if !errors.Is(op.Err, pipe.ErrNoReader) || names(b) != 2 || len(r) != 2 {
-		t.Error(op.Err, names(b), r)
+	if !errors.Is(op.Err, pipe.ErrNoReader) || names(b) != 2 {
+		t.Error(op.Err, names(b))
 	}
 	op = &pipe.OpenOp{Read: true, Done: func(*pipe.OpenOp) {}}
 	b.OpenName("new/x", op)
 	if names(b) != 4 || !op.Cancel() || names(b) != 2 {
 		t.Error("a withdrawn open keeps its name")
 	}
-	d, _ := b.Walk("d")
+	d, _ := b.Walk(t.Context(), "d")
 	op = &pipe.OpenOp{Read: true, Done: func(*pipe.OpenOp) {}}
 	if b.Open(d, op); op.Err != ErrIsDir {
 		t.Error(op.Err)
@@ -169,13 +167,13 @@ func TestFailedOpensLeaveNothing(t *testing.T) {
 func TestNameIsAtOnceNew(t *testing.T) {
 	b := New(Config{})
 	n := mustMake(t, b, b.Root(), "x", Pipe)
-	if err := b.SetMode(n, pipe.Exclusive); err != nil {
+	if err := b.SetMode(t.Context(), n, pipe.Exclusive); err != nil {
 		t.Fatal(err)
 	}
 	in1, out1 := input(b, "x"), output(b, "x")
 	send(t, out1.Writer, "first")
 	out1.Writer.Close()
-	if err := b.SetMode(n, pipe.Fifo); err != ErrOpen {
+	if err := b.SetMode(t.Context(), n, pipe.Fifo); err != ErrOpen {
 		t.Error(err)
 	}
 	out2, in2 := output(b, "x"), input(b, "x")
@@ -209,10 +207,10 @@ func TestUnlinkedPipe(t *testing.T) {
 	b := New(Config{})
 	n := mustMake(t, b, b.Root(), "x", Pipe)
 	in := opened(t, b, n, true, false)
-	if err := b.Remove(b.Root(), "x"); err != nil {
+	if err := b.Remove(t.Context(), b.Root(), "x"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Walk("x"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := b.Walk(t.Context(), "x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	out := opened(t, b, n, false, true)
@@ -238,7 +236,7 @@ func TestUnlinkedPipeIsForgotten(t *testing.T) {
 	b := New(Config{})
 	n := mustMake(t, b, b.Root(), "x", Pipe)
 	op := opened(t, b, n, true, true)
-	if err := b.Remove(b.Root(), "x"); err != nil {
+	if err := b.Remove(t.Context(), b.Root(), "x"); err != nil {
 		t.Fatal(err)
 	}
 	closeEnds(op)
@@ -255,7 +253,7 @@ func TestUnlinkedPipeStaysForOpener(t *testing.T) {
 	b := New(Config{})
 	n := mustMake(t, b, b.Root(), "x", Pipe)
 	first := opened(t, b, n, true, false)
-	if err := b.Remove(b.Root(), "x"); err != nil {
+	if err := b.Remove(t.Context(), b.Root(), "x"); err != nil {
 		t.Fatal(err)
 	}
 	p, err := b.pin(n)
@@ -291,7 +289,7 @@ func TestClose(t *testing.T) {
 	both := opened(t, b, n, true, true)
 	gone := mustMake(t, b, b.Root(), "z", Pipe)
 	unlinked := opened(t, b, gone, true, true)
-	if err := b.Remove(b.Root(), "z"); err != nil {
+	if err := b.Remove(t.Context(), b.Root(), "z"); err != nil {
 		t.Fatal(err)
 	}
 	b.Close()
@@ -394,23 +392,23 @@ func TestTreeUnderLoad(t *testing.T) {
 				name := fmt.Sprintf("n%d", i%3)
 				switch (g + i) % 4 {
 				case 0:
-					if n, err := b.Mkpipe(dir, name, Owner{}, pipe.Mode(i%3)); err == nil {
+					if n, err := b.Mkpipe(t.Context(), dir, name, Owner{}, pipe.Mode(i%3)); err == nil {
 						op := &pipe.OpenOp{Read: true, Write: true, Done: func(*pipe.OpenOp) {}}
 						if b.Open(n, op); op.Err == nil {
 							closeEnds(op)
 						}
-						_ = b.SetMode(n, pipe.Fanout)
+						_ = b.SetMode(t.Context(), n, pipe.Fanout)
 					}
 				case 1:
-					_ = b.Remove(dir, name)
-					_ = b.Rename(dir, name, b.Root(), "moved", false)
+					_ = b.Remove(t.Context(), dir, name)
+					_ = b.Rename(t.Context(), dir, name, b.Root(), "moved", false)
 				case 2:
 					op := client(b, "d/"+name, i%2 == 0)
 					b.Usage()
 					closeEnds(op)
 				case 3:
 					_ = b.Each(func(string, Attr) error { return nil })
-					if n, err := b.Walk("d/" + name); err == nil {
+					if n, err := b.Walk(t.Context(), "d/"+name); err == nil {
 						b.Attr(n)
 					}
 				}
@@ -418,12 +416,16 @@ func TestTreeUnderLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for _, e := range b.List(dir) {
-		if err := b.Remove(dir, e.Name); err != nil {
+	list, err := b.List(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if err := b.Remove(t.Context(), dir, e.Name); err != nil {
 			t.Error(err)
 		}
 	}
-	_ = b.Remove(b.Root(), "moved")
+	_ = b.Remove(t.Context(), b.Root(), "moved")
 	if u := b.Usage(); u.Names != 2 || u.Pipes != 0 || u.Buffered != 0 {
 		t.Errorf("%+v", u)
 	}

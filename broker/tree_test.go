@@ -16,12 +16,6 @@ import (
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
 )
 
-// replica keeps what a broker tells its peers.
-type replica map[string]Kind
-
-func (r replica) Changed(path string, a Attr) { r[path] = a.Kind }
-func (r replica) Gone(path string)            { delete(r, path) }
-
 // tree is the names at their plainest: a map from path to what is there.
 type tree map[string]*name
 
@@ -102,18 +96,31 @@ func FuzzTree(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) { newWalk(t, data).run() })
+	f.Fuzz(func(t *testing.T, data []byte) { newWalk(t, New(Config{}), data).run() })
 }
 
 // TestTreeAgainstMap is FuzzTree on more random sequences than its seeds.
 func TestTreeAgainstMap(t *testing.T) {
+	againstMap(t, func() *Broker { return New(Config{}) })
+}
+
+// TestAgreedTreeAgainstMap: the same when each change goes by way of Names.
+func TestAgreedTreeAgainstMap(t *testing.T) {
+	againstMap(t, func() *Broker {
+		agree := &agreeing{}
+		agree.b = New(Config{Names: agree})
+		return agree.b
+	})
+}
+
+func againstMap(t *testing.T, fresh func() *Broker) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	for i := range 300 {
 		data := make([]byte, 1000)
 		for j := range data {
 			data[j] = byte(rng.Uint32())
 		}
-		newWalk(t, data).run()
+		newWalk(t, fresh(), data).run()
 		if t.Failed() {
 			t.Fatalf("sequence %d", i)
 		}
@@ -121,17 +128,15 @@ func TestTreeAgainstMap(t *testing.T) {
 }
 
 type walk struct {
-	t       *testing.T
-	b       *Broker
-	tree    tree
-	replica replica
-	ends    []*end
-	data    []byte
+	t    *testing.T
+	b    *Broker
+	tree tree
+	ends []*end
+	data []byte
 }
 
-func newWalk(t *testing.T, data []byte) *walk {
-	r := replica{}
-	return &walk{t: t, b: New(Config{Peers: r}), tree: tree{}, replica: r, data: data}
+func newWalk(t *testing.T, b *Broker, data []byte) *walk {
+	return &walk{t: t, b: b, tree: tree{}, data: data}
 }
 
 func (w *walk) pick(n int) int {
@@ -211,10 +216,10 @@ func (w *walk) make() {
 	x := &name{kind: kind}
 	var err error
 	if kind == Dir {
-		x.node, err = w.b.Mkdir(w.node(dir), path.Base(p), Owner{Perm: 0o755})
+		x.node, err = w.b.Mkdir(w.t.Context(), w.node(dir), path.Base(p), Owner{Perm: 0o755})
 	} else {
 		x.mode = pipe.Mode(w.pick(3))
-		x.node, err = w.b.Mkpipe(w.node(dir), path.Base(p), Owner{Perm: 0o644}, x.mode)
+		x.node, err = w.b.Mkpipe(w.t.Context(), w.node(dir), path.Base(p), Owner{Perm: 0o644}, x.mode)
 	}
 	w.want("make "+p, err, want)
 	if want == nil {
@@ -242,9 +247,9 @@ func (w *walk) remove() {
 		want = ErrNotEmpty
 	}
 	if dirs {
-		err = w.b.RemoveDir(w.node(dir), path.Base(p))
+		err = w.b.RemoveDir(w.t.Context(), w.node(dir), path.Base(p))
 	} else {
-		err = w.b.Remove(w.node(dir), path.Base(p))
+		err = w.b.Remove(w.t.Context(), w.node(dir), path.Base(p))
 	}
 	w.want("remove "+p, err, want)
 	if want == nil {
@@ -261,7 +266,7 @@ func (w *walk) rename() {
 	}
 	x, old := w.tree[p], w.tree[q]
 	want := w.mayRename(p, q, keep)
-	err := w.b.Rename(w.node(dir), path.Base(p), w.node(toDir), path.Base(q), keep)
+	err := w.b.Rename(w.t.Context(), w.node(dir), path.Base(p), w.node(toDir), path.Base(q), keep)
 	w.want("rename "+p+" to "+q, err, want)
 	if want != nil || old == x {
 		return
@@ -313,7 +318,8 @@ func (w *walk) mayRename(p, q string, keep bool) error {
 // open opens an end by name, as a client does, or of a node, as the mount does.
 func (w *walk) open() {
 	p, read, byName := w.path(), w.pick(2) == 0, w.pick(2) == 0
-	op := &pipe.OpenOp{Read: read, Write: !read, Patient: true, Done: func(*pipe.OpenOp) {}}
+	over := make(chan struct{})
+	op := &pipe.OpenOp{Read: read, Write: !read, Patient: true, Done: func(*pipe.OpenOp) { close(over) }}
 	if !byName {
 		if w.tree[p] == nil {
 			return
@@ -322,6 +328,7 @@ func (w *walk) open() {
 	} else {
 		w.b.OpenName(p, op)
 	}
+	<-over // other hosts may have been asked
 	if want := w.mayOpen(p); want != nil {
 		w.want("open "+p, op.Err, want)
 		return
@@ -414,7 +421,7 @@ func (w *walk) setMode() {
 	case x.busy():
 		want = ErrOpen
 	}
-	w.want("mode of "+p, w.b.SetMode(x.node, m), want)
+	w.want("mode of "+p, w.b.SetMode(w.t.Context(), x.node, m), want)
 	if want == nil && x.mode != m {
 		x.mode, x.now = m, nil
 	}
@@ -424,7 +431,7 @@ func (w *walk) setMode() {
 func (w *walk) compare() {
 	pipes := 0
 	for p, x := range w.tree {
-		n, err := w.b.Walk(p)
+		n, err := w.b.Walk(w.t.Context(), p)
 		if err != nil {
 			w.t.Errorf("%s: %v", p, err)
 			continue
@@ -452,7 +459,7 @@ func (w *walk) compare() {
 				links++
 			}
 		}
-		if got := w.b.List(n); len(got) != len(w.tree.children(p)) || a.Links != links {
+		if got, err := w.b.List(w.t.Context(), n); err != nil || len(got) != len(w.tree.children(p)) || a.Links != links {
 			w.t.Errorf("%s: %d entries, %d links", p, len(got), a.Links)
 		}
 	}
@@ -468,13 +475,5 @@ func (w *walk) compare() {
 	})
 	if pipes != 0 {
 		w.t.Errorf("each missed %d pipes", pipes)
-	}
-	for p, k := range w.replica {
-		if x := w.tree[p]; x == nil || x.kind != k {
-			w.t.Errorf("peers think there is %s", p)
-		}
-	}
-	if len(w.replica) != len(w.tree) {
-		w.t.Errorf("peers know %d names of %d", len(w.replica), len(w.tree))
 	}
 }

@@ -78,7 +78,9 @@ func (s *names) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	s.b.SetAttr(n.of, change(in))
+	if _, err := s.b.SetAttr(s.m.context(&in.InHeader), n.of, change(in)); err != nil {
+		return status(err)
+	}
 	s.fill(n, &out.Attr)
 	if n.of.Kind() == broker.Pipe {
 		out.Size = inodeSize
@@ -187,7 +189,7 @@ func (s *names) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, da
 	if err != nil {
 		return fuse.EINVAL
 	}
-	return status(s.b.SetMode(n.of, mode))
+	return status(s.b.SetMode(s.m.context(&in.InHeader), n.of, mode))
 }
 
 // RemoveXAttr is refused: the attributes are always there.

@@ -14,7 +14,7 @@ import (
 )
 
 // call is a request that may have to wait. While it does, this record is all
-// there is of it: no goroutine, no buffer.
+// there is of it: no goroutine, no buffer, unless it is an askCall.
 type call struct {
 	m      *Mount
 	unique uint64
@@ -94,6 +94,19 @@ func (t *callTable) takeBack(c *call) *call {
 	return c
 }
 
+// asking returns the askCall with that number; nil if there is none.
+func (t *callTable) asking(unique uint64) *askCall {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := t.buckets[bucket(unique)]; c != nil; c = c.next {
+		if c.unique == unique {
+			a, _ := c.op.(*askCall)
+			return a
+		}
+	}
+	return nil
+}
+
 // withdrawAll takes back every call that waits: nobody is left to answer.
 func (t *callTable) withdrawAll() (all []*call) {
 	t.mu.Lock()
@@ -116,8 +129,17 @@ func (t *callTable) withdrawAll() (all []*call) {
 // already, then this answer finds nobody, or in the hands of another loop that
 // has yet to park it, then EAGAIN makes the kernel send the interrupt again
 // (Documentation/filesystems/fuse.rst, "Interrupting filesystem operations").
+//
+// mkdir(2) and its like are not interrupted by a signal that has a handler on any
+// other file system, and programs do not expect it: those calls give up only for
+// a thread that is being killed.
 func (m *Mount) interrupt(in *device.Inbox) {
-	if c := m.calls.withdraw((*fuse.InterruptIn)(in.Head()).Unique); c != nil {
+	unique := (*fuse.InterruptIn)(in.Head()).Unique
+	if c := m.calls.asking(unique); c != nil && !dying(c.pid) {
+		m.asks.running.Go(c.watch)
+		return
+	}
+	if c := m.calls.withdraw(unique); c != nil {
 		c.op.interrupted()
 		return
 	}

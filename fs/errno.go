@@ -5,6 +5,7 @@
 package fs
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"syscall"
@@ -24,6 +25,8 @@ func errno(err error) syscall.Errno {
 	}{
 		{pipe.ErrAgain, syscall.EAGAIN},
 		{errInterrupted, syscall.EINTR},
+		{context.Canceled, syscall.EINTR},
+		{context.DeadlineExceeded, syscall.ETIMEDOUT},
 		{pipe.ErrBroken, syscall.EPIPE},
 		{pipe.ErrNoReader, syscall.ENXIO},
 		{pipe.ErrBusy, syscall.EBUSY},

@@ -40,13 +40,15 @@ type Mount struct {
 	dir                  string
 	conn                 *device.Conn
 	proto                *fuse.ProtocolServer
+	names                *names // what proto calls
 	nodes                nodeTable
 	files                fileTable
 	calls                callTable
 	locks                lockTable
+	asks                 asks
 	reads, writes, opens sync.Pool // *readCall, *writeCall, *openCall
 
-	running sync.WaitGroup // the loops
+	running sync.WaitGroup // the loops; asks.running is waited for after it
 	done    chan struct{}  // closed when they have ended
 	err     error          // why, once done is closed; nil: unmounted or closed
 
@@ -65,7 +67,9 @@ func New(dir string, cfg Config) (*Mount, error) {
 	m.reads.New = func() any { return newReadCall(m) }
 	m.writes.New = func() any { return newWriteCall(m) }
 	m.opens.New = func() any { return newOpenCall(m) }
-	m.proto = fuse.NewProtocolServer(newNames(m), &fuse.MountOptions{
+	m.asks.slots = make(chan struct{}, maxAsks)
+	m.names = newNames(m)
+	m.proto = fuse.NewProtocolServer(m.names, &fuse.MountOptions{
 		MaxWrite:             device.MaxWrite,
 		MaxBackground:        1024, // RELEASE counts as one: closing must not queue behind anything
 		EnableLocks:          true,
@@ -111,6 +115,7 @@ func (m *Mount) start() error {
 		for _, c := range m.calls.withdrawAll() {
 			c.op.interrupted()
 		}
+		m.asks.running.Wait()
 		m.files.closeAll()
 		close(m.done)
 	}()
@@ -182,17 +187,29 @@ func (m *Mount) serve(in *device.Inbox) error {
 
 // Opcodes served here (include/uapi/linux/fuse.h).
 const (
+	opLookup    = 1
+	opSetattr   = 4
+	opMknod     = 8
+	opMkdir     = 9
+	opUnlink    = 10
+	opRmdir     = 11
+	opRename    = 12
 	opOpen      = 14
 	opRead      = 15
 	opWrite     = 16
 	opRelease   = 18
+	opSetxattr  = 21
+	opOpendir   = 27
 	opReaddir   = 28
 	opSetlkw    = 33
 	opInterrupt = 36
 	opPoll      = 40
+	opRename2   = 45
 )
 
-// other answers what never waits: names and attributes, through go-fuse.
+// other answers what the engine has no part in: names and attributes, through
+// go-fuse. It never waits; what may have to wait for other hosts is served off
+// the loop.
 func (m *Mount) other(in *device.Inbox, out []byte) {
 	h := in.Header()
 	raw := in.Raw(make([][]byte, 0, 2))
@@ -200,19 +217,28 @@ func (m *Mount) other(in *device.Inbox, out []byte) {
 		m.ghost(h)
 		return
 	}
+	if !m.cfg.Broker.Alone() && mayAsk(in) {
+		m.ask(h, raw)
+		return
+	}
 	if h.Opcode == opReaddir {
 		r := (*fuse.ReadIn)(in.Head())
 		r.Size = min(r.Size, device.DirSize)
 	}
 	n, status := m.proto.HandleRequest(raw, [][]byte{out})
-	if n == 0 && status.Ok() {
-		return // FORGET and the like have no answer
+	m.reply(h.Unique, out[:n], status)
+}
+
+// reply sends what go-fuse has made of a request, and reports whether it was
+// taken.
+func (m *Mount) reply(unique uint64, out []byte, status fuse.Status) bool {
+	switch {
+	case len(out) > 0:
+		return m.sent(m.conn.Write(out), unique)
+	case !status.Ok():
+		m.answer(unique, syscall.Errno(status))
 	}
-	if n == 0 {
-		m.answer(h.Unique, syscall.Errno(status))
-		return
-	}
-	m.sent(m.conn.Write(out[:n]), h.Unique)
+	return true // FORGET and the like have no answer
 }
 
 // ghostName is a name that go-fuse answers for by itself, with a file that is in
@@ -233,7 +259,6 @@ func namesGhost(raw [][]byte) bool {
 
 // ghost refuses it: it is not there and cannot be made.
 func (m *Mount) ghost(h *fuse.InHeader) {
-	const opLookup = 1
 	if h.Opcode == opLookup {
 		m.answer(h.Unique, syscall.ENOENT)
 		return

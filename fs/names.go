@@ -15,7 +15,7 @@ import (
 )
 
 // names serves the requests that make, find, list and remove names, through
-// go-fuse's protocol code. None of them waits.
+// go-fuse's protocol code. Those that ask the broker with a context may wait.
 type names struct {
 	fuse.RawFileSystem
 	m *Mount
@@ -59,7 +59,7 @@ func (s *names) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fu
 	if len(name) > broker.MaxPath {
 		return fuse.Status(syscall.ENAMETOOLONG)
 	}
-	of, err := s.b.Lookup(dir, name)
+	of, err := s.b.Lookup(s.m.context(h), dir, name)
 	if err != nil {
 		return status(err)
 	}
@@ -96,14 +96,14 @@ func (s *names) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fus
 		return fuse.EPERM
 	}
 	return s.create(in.NodeId, name, out, fifo, func(dir *broker.Node) (*broker.Node, error) {
-		return s.b.Mkpipe(dir, name, s.owner(dir, &in.InHeader, in.Mode), pipe.Fifo)
+		return s.b.Mkpipe(s.m.context(&in.InHeader), dir, name, s.owner(dir, &in.InHeader, in.Mode), pipe.Fifo)
 	})
 }
 
 // Mkdir makes a directory.
 func (s *names) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
 	return s.create(in.NodeId, name, out, false, func(dir *broker.Node) (*broker.Node, error) {
-		return s.b.Mkdir(dir, name, s.owner(dir, &in.InHeader, in.Mode|syscall.S_IFDIR))
+		return s.b.Mkdir(s.m.context(&in.InHeader), dir, name, s.owner(dir, &in.InHeader, in.Mode|syscall.S_IFDIR))
 	})
 }
 
@@ -122,12 +122,12 @@ func (s *names) create(id uint64, name string, out *fuse.EntryOut, fifo bool, ma
 
 // Unlink removes a pipe's name.
 func (s *names) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return s.in(h.NodeId, func(dir *broker.Node) error { return s.b.Remove(dir, name) })
+	return s.in(h.NodeId, func(dir *broker.Node) error { return s.b.Remove(s.m.context(h), dir, name) })
 }
 
 // Rmdir removes an empty directory.
 func (s *names) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return s.in(h.NodeId, func(dir *broker.Node) error { return s.b.RemoveDir(dir, name) })
+	return s.in(h.NodeId, func(dir *broker.Node) error { return s.b.RemoveDir(s.m.context(h), dir, name) })
 }
 
 func (s *names) in(id uint64, f func(dir *broker.Node) error) fuse.Status {
@@ -151,7 +151,7 @@ func (s *names) Rename(_ <-chan struct{}, in *fuse.RenameIn, name, to string) fu
 		return fuse.EINVAL
 	}
 	return s.in(in.NodeId, func(dir *broker.Node) error {
-		return s.b.Rename(dir, name, toDir, to, in.Flags&renameNoReplace != 0)
+		return s.b.Rename(s.m.context(&in.InHeader), dir, name, toDir, to, in.Flags&renameNoReplace != 0)
 	})
 }
 
@@ -175,7 +175,10 @@ func (s *names) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 	if n.of.Kind() != broker.Dir {
 		return fuse.ENOTDIR
 	}
-	entries := s.b.List(n.of)
+	entries, err := s.b.List(s.m.context(&in.InHeader), n.of)
+	if err != nil {
+		return status(err)
+	}
 	sort.Slice(entries, func(i, j int) bool { return entries[i].Name < entries[j].Name })
 	list := make([]fuse.DirEntry, 0, len(entries)+2)
 	for _, name := range []string{".", ".."} {

@@ -21,7 +21,7 @@ import (
 // fifo has the broker keep a pipe that any number of ends may open.
 func fifo(name string) func(*service.Config) {
 	return func(c *service.Config) {
-		if _, err := c.Broker.Mkpipe(c.Broker.Root(), name, c.Broker.Attr(c.Broker.Root()).Owner, pipe.Fifo); err != nil {
+		if _, err := c.Broker.Mkpipe(context.Background(), c.Broker.Root(), name, c.Broker.Attr(c.Broker.Root()).Owner, pipe.Fifo); err != nil {
 			panic(err)
 		}
 	}

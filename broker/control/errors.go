@@ -5,6 +5,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 
@@ -39,7 +40,9 @@ var codes = [...]struct {
 	{"not_dir", broker.ErrNotDir},
 	{"is_dir", broker.ErrIsDir},
 	{"not_empty", broker.ErrNotEmpty},
+	{"open", broker.ErrOpen},
 	{"mode", pipe.ErrMode},
+	{"timeout", context.DeadlineExceeded}, // another host is silent
 	{"request", ErrRequest},
 	{"ending", ErrLost},
 }

@@ -47,7 +47,7 @@ const (
 	sticky = 0o1000
 )
 
-func (h *brokerHandler) create(_ context.Context, p Peer, r CreateRequest) (struct{}, error) {
+func (h *brokerHandler) create(ctx context.Context, p Peer, r CreateRequest) (struct{}, error) {
 	var done struct{}
 	mode := pipe.Fifo
 	if r.Mode != "" {
@@ -59,7 +59,7 @@ func (h *brokerHandler) create(_ context.Context, p Peer, r CreateRequest) (stru
 	if r.Perm > 0o7777 {
 		return done, fmt.Errorf("%w: permissions %#o", ErrRequest, r.Perm)
 	}
-	dir, name, err := h.parent(p, string(r.Path), r.Parents)
+	dir, name, err := h.parent(ctx, p, string(r.Path), r.Parents)
 	if err != nil {
 		return done, err
 	}
@@ -67,17 +67,17 @@ func (h *brokerHandler) create(_ context.Context, p Peer, r CreateRequest) (stru
 	if !p.may(d, change) {
 		return done, fs.ErrPermission
 	}
-	_, err = h.broker.Mkpipe(dir, name, broker.Owner{Perm: r.Perm, UID: p.UID, GID: groupIn(d, p)}, mode)
+	_, err = h.broker.Mkpipe(ctx, dir, name, broker.Owner{Perm: r.Perm, UID: p.UID, GID: groupIn(d, p)}, mode)
 	return done, err
 }
 
-func (h *brokerHandler) remove(_ context.Context, p Peer, r RemoveRequest) (struct{}, error) {
+func (h *brokerHandler) remove(ctx context.Context, p Peer, r RemoveRequest) (struct{}, error) {
 	var done struct{}
-	dir, name, err := h.parent(p, string(r.Path), false)
+	dir, name, err := h.parent(ctx, p, string(r.Path), false)
 	if err != nil {
 		return done, err
 	}
-	n, err := h.broker.Lookup(dir, name)
+	n, err := h.broker.Lookup(ctx, dir, name)
 	if err != nil {
 		return done, err
 	}
@@ -87,14 +87,14 @@ func (h *brokerHandler) remove(_ context.Context, p Peer, r RemoveRequest) (stru
 		return done, fs.ErrPermission
 	}
 	if r.Dir && n.Kind() == broker.Dir {
-		return done, h.broker.RemoveDir(dir, name)
+		return done, h.broker.RemoveDir(ctx, dir, name)
 	}
-	return done, h.broker.Remove(dir, name)
+	return done, h.broker.Remove(ctx, dir, name)
 }
 
 // parent finds the directory that a path's last component is in, or makes it and
 // those above it.
-func (h *brokerHandler) parent(p Peer, path string, create bool) (*broker.Node, string, error) {
+func (h *brokerHandler) parent(ctx context.Context, p Peer, path string, create bool) (*broker.Node, string, error) {
 	if err := broker.CheckName(path); err != nil {
 		return nil, "", err
 	}
@@ -105,9 +105,9 @@ func (h *brokerHandler) parent(p Peer, path string, create bool) (*broker.Node, 
 		if !p.may(owner, search) {
 			return nil, "", fs.ErrPermission
 		}
-		next, err := h.broker.Lookup(dir, part)
+		next, err := h.broker.Lookup(ctx, dir, part)
 		if errors.Is(err, fs.ErrNotExist) && create {
-			next, err = h.mkdir(p, dir, part)
+			next, err = h.mkdir(ctx, p, dir, part)
 		}
 		if err != nil {
 			return nil, "", err
@@ -124,14 +124,14 @@ func (h *brokerHandler) parent(p Peer, path string, create bool) (*broker.Node, 
 }
 
 // mkdir is content with a directory that somebody else has made meanwhile.
-func (h *brokerHandler) mkdir(p Peer, dir *broker.Node, name string) (*broker.Node, error) {
+func (h *brokerHandler) mkdir(ctx context.Context, p Peer, dir *broker.Node, name string) (*broker.Node, error) {
 	d := h.broker.Attr(dir).Owner
 	if !p.may(d, change) {
 		return nil, fs.ErrPermission
 	}
-	n, err := h.broker.Mkdir(dir, name, broker.Owner{Perm: 0o755 | d.Perm&setgid, UID: p.UID, GID: groupIn(d, p)})
+	n, err := h.broker.Mkdir(ctx, dir, name, broker.Owner{Perm: 0o755 | d.Perm&setgid, UID: p.UID, GID: groupIn(d, p)})
 	if errors.Is(err, fs.ErrExist) {
-		return h.broker.Lookup(dir, name)
+		return h.broker.Lookup(ctx, dir, name)
 	}
 	return n, err
 }
@@ -147,9 +147,11 @@ func groupIn(dir broker.Owner, p Peer) uint32 {
 
 func (h *brokerHandler) list(ctx context.Context, p Peer, r ListRequest) ([]Pipe, error) {
 	l := lister{h.broker, p, string(r.Prefix), []Pipe{}}
-	l.walk(ctx, h.broker.Root(), "")
+	if err := l.walk(ctx, h.broker.Root(), ""); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(l.pipes, func(a, b Pipe) int { return cmp.Compare(a.Path, b.Path) })
-	return l.pipes, ctx.Err()
+	return l.pipes, nil
 }
 
 // lister collects the pipes that a peer can see.
@@ -160,21 +162,29 @@ type lister struct {
 	pipes  []Pipe
 }
 
-func (l *lister) walk(ctx context.Context, dir *broker.Node, path string) {
+// walk passes over a directory that another host removes meanwhile.
+func (l *lister) walk(ctx context.Context, dir *broker.Node, path string) error {
 	if ctx.Err() != nil || !l.peer.may(l.broker.Attr(dir).Owner, look) {
-		return
+		return ctx.Err()
 	}
-	for _, e := range l.broker.List(dir) {
+	list, err := l.broker.List(ctx, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range list {
 		name := path + e.Name
 		switch {
 		case e.Node.Kind() == broker.Dir:
 			if name += "/"; strings.HasPrefix(name, l.prefix) || strings.HasPrefix(l.prefix, name) {
-				l.walk(ctx, e.Node, name)
+				if err := l.walk(ctx, e.Node, name); err != nil {
+					return err
+				}
 			}
 		case strings.HasPrefix(name, l.prefix):
 			l.add(name, l.broker.Attr(e.Node))
 		}
 	}
+	return nil
 }
 
 func (l *lister) add(path string, a broker.Attr) {

@@ -5,6 +5,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -97,6 +98,54 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// far has a pipe on another host, which is silent about all else.
+type far struct {
+	broker.Names
+	b *broker.Broker
+}
+
+func (f *far) tell(ctx context.Context, path string) error {
+	if path != "far" && path != "far/p" {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	f.b.Apply(broker.Entry{Path: "far/p", Kind: broker.Pipe})
+	return nil
+}
+
+func (f *far) Find(ctx context.Context, path string) error { return f.tell(ctx, path) }
+func (f *far) List(ctx context.Context, dir string) error  { return f.tell(ctx, "far/p") }
+
+func (f *far) Remove(ctx context.Context, path string, _ broker.Kind) error {
+	if err := f.tell(ctx, path); err != nil {
+		return err
+	}
+	f.b.Erase(path)
+	return nil
+}
+
+// TestOtherHosts: other hosts are asked, for as long as the caller waits.
+func TestOtherHosts(t *testing.T) {
+	names := &far{}
+	names.b = broker.New(broker.Config{Names: names})
+	h := &brokerHandler{names.b}
+	if list, err := h.list(t.Context(), Peer{}, ListRequest{}); err != nil || len(list) != 1 || list[0].Path != "far/p" {
+		t.Error(list, err)
+	}
+	if _, err := h.remove(t.Context(), Peer{}, RemoveRequest{Path: "far/p"}); err != nil {
+		t.Error(err)
+	}
+	given := errors.New("given up")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(given)
+	if _, err := h.remove(ctx, Peer{}, RemoveRequest{Path: "silent"}); !errors.Is(err, given) {
+		t.Error(err)
+	}
+	if _, err := h.create(ctx, Peer{}, CreateRequest{Path: "silent/p", Parents: true}); !errors.Is(err, given) {
+		t.Error(err)
+	}
+}
+
 // The rules are the kernel's for the same calls in the mount.
 func TestPermissions(t *testing.T) {
 	const (
@@ -126,7 +175,7 @@ func TestPermissions(t *testing.T) {
 	} {
 		for name, p := range peers {
 			h := &brokerHandler{broker.New(broker.Config{Owner: broker.Owner{Perm: x.perm, UID: owner, GID: group}})}
-			if _, err := h.broker.Mkpipe(h.broker.Root(), "theirs", broker.Owner{UID: owner}, pipe.Fifo); err != nil {
+			if _, err := h.broker.Mkpipe(t.Context(), h.broker.Root(), "theirs", broker.Owner{UID: owner}, pipe.Fifo); err != nil {
 				t.Fatal(err)
 			}
 			check := func(what string, err error, allowed []string) {
@@ -162,7 +211,7 @@ func TestSetGroupIDDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]broker.Owner{"d": {Perm: 0o2755, UID: 5, GID: 20}, "d/p": {Perm: 0o600, UID: 5, GID: 20}} {
-		n, err := h.broker.Walk(path)
+		n, err := h.broker.Walk(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -80,6 +80,15 @@ func (c Chunk) Release() {
 	}
 }
 
+// Retain returns c with one more reference.
+func (c Chunk) Retain() Chunk {
+	c.buf.refs.Add(1)
+	return c
+}
+
+// After returns c without its first n bytes; the reference goes with it.
+func (c Chunk) After(n int) Chunk { return Chunk{c.buf, c.from + n, c.to} }
+
 // split cuts c after n bytes; both halves hold a reference.
 func (c Chunk) split(n int) (head, tail Chunk) {
 	c.buf.refs.Add(1)

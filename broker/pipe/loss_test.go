@@ -134,7 +134,7 @@ func TestLossMemory(t *testing.T) {
 			}
 			r.lose(o.Writer)
 		}
-		if n := len(from.from.items); n != 1 {
+		if n := len(from.from.queues[0].items); n != 1 {
 			t.Errorf("%v: %d marks", mode, n)
 		}
 		r.read(from, 1, 1).is(t, nil, ErrPeerLost)

@@ -191,7 +191,7 @@ func TestQueueKeepsLittle(t *testing.T) {
 	}
 	var q queue
 	for range 1000 {
-		q.push(ChunkOf([]byte("x")))
+		q.push(ChunkOf([]byte("x")), false)
 	}
 	for range 900 {
 		cs, n := q.take(nil, 1, 0)

@@ -16,6 +16,7 @@ type OpenOp struct {
 	NonBlock    bool // O_NONBLOCK: do not wait for a partner
 	Patient     bool // open at once; the first read or write waits for the partner instead (ZPIPES)
 	Info        Info
+	Voice       *Voice // of the writer, if remote readers of a Fanout pipe listen to it; else nil
 
 	// Done runs once, with no lock held, maybe before Open returns.
 	Done func(*OpenOp)
@@ -24,7 +25,8 @@ type OpenOp struct {
 	Writer *Writer // set on success if Write
 	Err    error
 
-	at      atomic.Pointer[Pipe] // where it was started
+	before  atomic.Pointer[func() bool] // see Before
+	at      atomic.Pointer[Pipe]        // where it was started
 	node    node[*OpenOp]
 	parked  bool   // in Pipe.opening
 	partner uint64 // parked: the partner's open count that it has to outgrow
@@ -34,14 +36,34 @@ type OpenOp struct {
 // waiting: it has not been started, or Done has run or will. The close may complete
 // other operations: the caller must hold no lock that their Done takes.
 func (op *OpenOp) Cancel() bool {
+	if withdraw := op.before.Load(); withdraw != nil && (*withdraw)() {
+		return true
+	}
 	p := op.at.Load()
 	return p != nil && p.CancelOpen(op)
 }
 
+// Before says that op waits for something else before it is started, and how
+// Cancel withdraws it from there; nil: it does no more.
+func (op *OpenOp) Before(withdraw func() bool) {
+	if withdraw == nil {
+		op.before.Store(nil)
+		return
+	}
+	op.before.Store(&withdraw)
+}
+
+// Fail completes an op that has not been started.
+func (op *OpenOp) Fail(err error) {
+	op.Err = err
+	op.Done(op)
+}
+
 // Reset makes an op that has completed ready for another pipe.
 func (op *OpenOp) Reset() {
-	op.Reader, op.Writer, op.Err = nil, nil, nil
+	op.Reader, op.Writer, op.Voice, op.Err = nil, nil, nil, nil
 	op.at.Store(nil)
+	op.before.Store(nil)
 }
 
 // ReadOp takes bytes from a pipe.

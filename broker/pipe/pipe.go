@@ -46,9 +46,17 @@ type Pipe struct {
 	spent   bool   // Exclusive only: a paired end has closed
 	shut    bool   // Shutdown has run
 
-	shared queue   // Fifo and Exclusive: what all readers take from
+	shared queue   // Fifo and Exclusive: what this host's writers have written
+	basin  basin   // Fifo and Exclusive: what all readers of this host take from
 	tail   *Buffer // where short writes are gathered; nil when nothing is
 	fill   int     // bytes of tail in use
+
+	cluster    Cluster   // nil: no end is remote
+	farReaders int       // of readers, those that are remote
+	farWriters int       // of writers
+	gaps       [2]uint64 // how often the last reader, the last writer of this host has closed
+	starving   bool      // a Cluster wants to know when a read waits
+	tried      bool      // a read that would not wait has found nothing since Watch
 
 	opening list[*OpenOp]  // openers waiting for a partner; their ends count as open
 	reading list[*ReadOp]  // reads waiting for bytes
@@ -67,7 +75,9 @@ func New(cfg Config) *Pipe {
 		cfg.Capacity = DefaultCapacity
 	}
 	cfg.Capacity = max(cfg.Capacity, Buf)
-	return &Pipe{cfg: cfg}
+	p := &Pipe{cfg: cfg}
+	p.basin.queues = []*queue{&p.shared}
+	return p
 }
 
 // Mode returns the pipe's mode.
@@ -75,8 +85,9 @@ func (p *Pipe) Mode() Mode { return p.cfg.Mode }
 
 // Info tells who holds an end, for people who list pipes.
 type Info struct {
-	Door string `json:"door"` // "mount", "zpipes" or "go"
-	PID  int    `json:"pid"`  // the process that opened it; 0: unknown
+	Door string `json:"door"`           // "mount", "zpipes", "go", or "peer": an end on another host
+	PID  int    `json:"pid"`            // the process that opened it; 0: unknown
+	Host string `json:"host,omitempty"` // the node it is on; empty: this one
 }
 
 // Stat is a pipe's state at one moment.
@@ -120,9 +131,11 @@ func (p *Pipe) openEnds() int { return len(p.readers) + len(p.writers) }
 
 // buffered counts what the slowest reader has before it.
 func (p *Pipe) buffered() int {
-	n := p.shared.bytes
+	n := p.basin.bytes() + p.shared.lent
 	for _, r := range p.readers {
-		n = max(n, r.queue.bytes)
+		if p.cfg.Mode == Fanout {
+			n = max(n, r.from.bytes()+r.queue.lent)
+		}
 	}
 	return n
 }
@@ -141,8 +154,11 @@ func (p *Pipe) Open(op *OpenOp) error {
 	}
 	op.at.Store(p)
 	op.Reader, op.Writer, op.Err = nil, nil, p.admits(op)
-	if op.Err == nil {
+	switch {
+	case op.Err == nil:
 		p.attach(op)
+	case op.Voice != nil:
+		op.Voice.gone = true
 	}
 	if op.Err == nil && p.mustWait(op) {
 		op.parked = true
@@ -161,7 +177,7 @@ func (p *Pipe) admits(op *OpenOp) error {
 	switch {
 	case p.shut:
 		return ErrClosed
-	case p.cfg.Mode == Exclusive && (op.Read && len(p.readers) > 0 || op.Write && len(p.writers) > 0):
+	case p.taken(op.Read, op.Write):
 		return ErrBusy
 	case op.Write && !op.Read && op.NonBlock && !op.Patient && len(p.readers) == 0:
 		return ErrNoReader
@@ -169,25 +185,38 @@ func (p *Pipe) admits(op *OpenOp) error {
 	return nil
 }
 
+func (p *Pipe) taken(read, write bool) bool {
+	return p.cfg.Mode == Exclusive && (read && len(p.readers) > 0 || write && len(p.writers) > 0)
+}
+
 func (p *Pipe) attach(op *OpenOp) {
 	if op.Read {
 		r := &Reader{pipe: p, info: op.Info, patient: op.Patient, wOpens: p.wOpens, met: len(p.writers) > 0}
-		if p.cfg.Mode != Fanout {
-			r.from = &p.shared
-		} else {
-			r.from = &r.queue
+		r.from = &p.basin
+		if p.cfg.Mode == Fanout {
+			r.own.queues = []*queue{&r.queue}
+			r.from = &r.own
 		}
-		p.readers = append(p.readers, r)
-		p.rOpens++
+		p.addReader(r)
 		op.Reader = r
 	}
 	if op.Write {
-		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, rOpens: p.rOpens, met: len(p.readers) > 0}
-		p.writers = append(p.writers, w)
-		p.wOpens++
+		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, voice: op.Voice, rOpens: p.rOpens, met: len(p.readers) > 0}
+		p.addWriter(w)
 		op.Writer = w
 	}
-	p.paired = p.paired || len(p.readers) > 0 && len(p.writers) > 0
+}
+
+func (p *Pipe) addReader(r *Reader) {
+	p.readers = append(p.readers, r)
+	p.rOpens++
+	p.paired = p.paired || len(p.writers) > 0
+}
+
+func (p *Pipe) addWriter(w *Writer) {
+	p.writers = append(p.writers, w)
+	p.wOpens++
+	p.paired = p.paired || len(p.readers) > 0
 }
 
 // mustWait follows fifo_open in the kernel's fs/pipe.c.
@@ -227,10 +256,10 @@ func (p *Pipe) CancelOpen(op *OpenOp) bool {
 		p.detach(op.Reader, op.Writer, nil, &done)
 		op.Reader, op.Writer = nil, nil
 	}
-	idle := waits && p.openEnds() == 0
+	tell := p.closed(waits, waits)
 	p.mu.Unlock()
 	done.run()
-	p.tellIdle(idle)
+	tell()
 	return waits
 }
 
@@ -250,15 +279,23 @@ func (p *Pipe) Close(r *Reader, w *Writer, cause error) {
 	p.mu.Lock()
 	before := p.openEnds()
 	p.detach(r, w, cause, &done)
-	idle := before > 0 && p.openEnds() == 0
+	tell := p.closed(before > p.openEnds(), before > 0)
 	p.mu.Unlock()
 	done.run()
-	p.tellIdle(idle)
+	tell()
 }
 
-func (p *Pipe) tellIdle(idle bool) {
-	if idle && p.cfg.Idle != nil {
-		p.cfg.Idle()
+// closed returns what is to be called with no lock held: fewer ends are open, and
+// none of those that were.
+func (p *Pipe) closed(fewer, some bool) (tell func()) {
+	cluster, idle := p.cluster, some && p.openEnds() == 0
+	return func() {
+		if fewer && cluster != nil {
+			cluster.Ends()
+		}
+		if idle && p.cfg.Idle != nil {
+			p.cfg.Idle()
+		}
 	}
 }
 
@@ -274,6 +311,7 @@ func (p *Pipe) detach(r *Reader, w *Writer, cause error, done *completions) {
 		return
 	}
 	p.pump(done)
+	p.notifyRemote(done)
 }
 
 func (p *Pipe) detachReader(r *Reader, done *completions) {
@@ -288,16 +326,29 @@ func (p *Pipe) detachReader(r *Reader, done *completions) {
 		}
 		n = next
 	}
+	if r.remote {
+		p.farReaders--
+		r.lender().lent -= r.lent
+		r.lent = 0
+	} else if len(p.readers) == p.farReaders {
+		p.gaps[0]++
+	}
 	r.queue.clear()
+	r.own.clear()
 	for _, w := range p.writers {
 		w.audience = slices.DeleteFunc(w.audience, func(x *Reader) bool { return x == r })
+		w.inboxes = slices.DeleteFunc(w.inboxes, func(q *queue) bool { return slices.Contains(r.own.queues, q) })
 		if w.deserted() {
 			p.fire(&w.watch, done)
 		}
+		p.tellFed(w, done)
+	}
+	if len(p.readers) == p.farReaders {
+		for p.basin.takeMark() != nil { // what came before it has been read
+		}
+		p.basin.prune()
 	}
 	if len(p.readers) == 0 {
-		for p.shared.takeMark() != nil { // what came before it has been read
-		}
 		p.notifyWriters(done)
 	}
 }
@@ -314,10 +365,19 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 		}
 		n = next
 	}
+	if w.remote {
+		p.farWriters--
+	} else if len(p.writers) == p.farWriters {
+		p.gaps[1]++
+	}
+	if w.voice != nil {
+		w.voice.gone = true
+	}
 	if cause != nil {
 		p.markLoss(w, cause)
 		p.notifyReaders(done)
 	}
+	p.basin.prune()
 	if len(p.writers) == 0 {
 		p.notifyReaders(done)
 	}
@@ -326,22 +386,41 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 // markLoss leaves a mark behind the bytes that arrived from a lost writer, also
 // when nobody is there to read them yet.
 func (p *Pipe) markLoss(w *Writer, cause error) {
-	if p.cfg.Mode != Fanout {
-		if len(p.readers) > 0 || p.shared.bytes > 0 {
-			p.shared.pushMark(cause)
+	switch {
+	case w.remote:
+		for _, q := range w.inboxes {
+			q.pushMark(cause)
 		}
-		return
-	}
-	for _, r := range w.listeners() {
-		r.queue.pushMark(cause)
+	case p.cfg.Mode == Fanout:
+		for q := range w.outlets() {
+			q.pushMark(cause)
+		}
+	case len(p.readers) > 0 || p.shared.bytes > 0:
+		p.shared.pushMark(cause)
 	}
 }
 
-// empty forgets the contents: the last end has closed.
+// empty forgets the contents: the last end has closed. What came from other hosts
+// was not read, and they shall know.
 func (p *Pipe) empty() {
-	p.shared.clear()
+	for _, q := range p.basin.queues {
+		if q.source != nil {
+			q.source.unfeed()
+		}
+	}
+	p.basin.clear()
 	p.dropTail()
 	p.paired = false
+}
+
+// failOpens ends all waiting opens.
+func (p *Pipe) failOpens(err error, done *completions) {
+	for p.opening.first != nil {
+		op := p.opening.first.op
+		p.finishOpen(op, err, done)
+		p.detach(op.Reader, op.Writer, nil, done)
+		op.Reader, op.Writer = nil, nil
+	}
 }
 
 // Shutdown ends the pipe for good, at once: reads get io.EOF, writes ErrBroken,
@@ -351,17 +430,12 @@ func (p *Pipe) Shutdown() {
 	p.mu.Lock()
 	p.shut = true
 	before := p.openEnds()
-	for p.opening.first != nil {
-		op := p.opening.first.op
-		p.finishOpen(op, ErrClosed, &done)
-		p.detach(op.Reader, op.Writer, nil, &done)
-		op.Reader, op.Writer = nil, nil
-	}
+	p.failOpens(ErrClosed, &done)
 	p.pump(&done)
 	p.notifyReaders(&done)
 	p.notifyWriters(&done)
-	idle := before > 0 && p.openEnds() == 0
+	tell := p.closed(before > p.openEnds(), before > 0)
 	p.mu.Unlock()
 	done.run()
-	p.tellIdle(idle)
+	tell()
 }

@@ -11,12 +11,21 @@ type queue struct {
 	head  int // items before it are taken
 	bytes int // sum of the chunks' lengths
 	marks int // items that are marks
+	lent  int // bytes that remote readers have taken and not yet consumed: they take up room
 
-	claimed bool // a waiting write gets the next room, not those behind it
+	source  *Writer // remote: all bytes here are its; nil: they are this host's
+	former  *queue  // source: one of the same host that had closed: what is left in it comes first
+	begun   bool    // what the first item is part of has been taken in part
+	tail    *Buffer // source: where its short chunks are gathered; nil: nothing is
+	fill    int     // source: bytes of tail in use
+	claimed bool    // a waiting write gets the next room, not those behind it
+	apart   bool    // writes stay items of their own, to be lent one by one
 }
 
 type item struct {
 	chunk Chunk
+	whole bool  // has writes in it that must not be torn
+	more  bool  // the next item may go on with a write whose beginning is here
 	mark  error // non-nil: no chunk, but the error readers get here
 }
 
@@ -25,14 +34,25 @@ const keepItems = 64
 
 // push appends c, whose reference the queue takes over. A chunk that lies right
 // behind the last one in the same buffer lengthens it.
-func (q *queue) push(c Chunk) {
+func (q *queue) push(c Chunk, whole bool) {
 	q.bytes += c.Len()
-	if last := q.last(); last != nil && last.chunk.buf == c.buf && last.chunk.to == c.from {
+	if last := q.last(); last != nil && !q.apart && last.chunk.buf == c.buf && last.chunk.to == c.from {
 		last.chunk.to = c.to
+		last.whole = last.whole || whole
 		c.Release()
 		return
 	}
-	q.items = append(q.items, item{chunk: c})
+	q.items = append(q.items, item{chunk: c, whole: whole})
+}
+
+// pushFront puts chunks, with their references, before all that is there.
+func (q *queue) pushFront(chunks []Chunk) {
+	items := make([]item, 0, len(chunks)+len(q.items)-q.head)
+	for _, c := range chunks {
+		q.bytes += c.Len()
+		items = append(items, item{chunk: c, whole: c.Len() <= SegmentSize})
+	}
+	q.items, q.head, q.begun = append(items, q.items[q.head:]...), 0, false
 }
 
 // pushMark appends a mark, but not a second one at the same place: a host that is
@@ -79,12 +99,14 @@ func (q *queue) take(dst []Chunk, max, pieces int) ([]Chunk, int) {
 			var c Chunk
 			c, it.chunk = it.chunk.split(max - n)
 			dst = append(dst, c)
-			n = max
+			n, q.begun = max, true
 			break
 		}
 		n += it.chunk.Len()
 		dst = append(dst, it.chunk)
+		more := it.more
 		q.drop()
+		q.begun = more
 	}
 	q.bytes -= n
 	return dst, n
@@ -101,12 +123,63 @@ func (q *queue) takeMark() error {
 	return err
 }
 
+// takeWhole is take for a remote reader: it never tears a write that must stay
+// whole, since elsewhere others may come between its parts. For the sake of that it
+// goes beyond want, but not beyond max.
+func (q *queue) takeWhole(dst []Chunk, want, max int) ([]Chunk, int) {
+	n := 0
+	for q.head < len(q.items) && n < want {
+		it := &q.items[q.head]
+		switch size := it.chunk.Len(); {
+		case it.mark != nil || it.whole && size > max-n:
+			return dst, n
+		case !it.whole && size > want-n:
+			dst, _ = q.take(dst, want-n, 0)
+			return dst, want
+		}
+		n += it.chunk.Len()
+		q.bytes -= it.chunk.Len()
+		dst = append(dst, it.chunk)
+		q.drop()
+	}
+	return dst, n
+}
+
+func (q *queue) empty() bool { return q.head == len(q.items) }
+
+// oldest is the queue that has to be read before q's own bytes, or q.
+func (q *queue) oldest() *queue {
+	if q.former == nil {
+		return q
+	}
+	if f := q.former.oldest(); !f.empty() {
+		return f
+	}
+	q.former = nil
+	return q
+}
+
+// withheld reports that older bytes lie with another host, which may give them back:
+// no reader shall have newer ones before.
+func (q *queue) withheld() bool { return q.apart && q.lent > 0 }
+
+// blocked reports that q's own bytes cannot be taken yet, for the sake of order.
+func (q *queue) blocked() bool {
+	if q.withheld() {
+		return true
+	}
+	f := q.former
+	return f != nil && (f.marks > 0 || f.blocked())
+}
+
 func (q *queue) drop() {
+	q.begun = false
 	q.items[q.head] = item{}
 	q.head++
 	switch {
 	case q.head == len(q.items):
 		q.items, q.head = q.items[:0], 0
+		q.dropTail()
 		if cap(q.items) > keepItems {
 			q.items = nil
 		}
@@ -121,5 +194,13 @@ func (q *queue) clear() {
 	for _, it := range q.items[q.head:] {
 		it.chunk.Release()
 	}
-	*q = queue{}
+	q.dropTail()
+	*q = queue{source: q.source, former: q.former, lent: q.lent, apart: q.apart}
+}
+
+func (q *queue) dropTail() {
+	if q.tail != nil {
+		q.tail.Release()
+	}
+	q.tail, q.fill = nil, 0
 }

@@ -15,13 +15,19 @@ type Reader struct {
 	info    Info
 	patient bool
 
-	from   *queue // what it takes from: the pipe's, or in Fanout its own
-	queue  queue  // Fanout only
+	from   *basin // what it takes from: the pipe's, or in Fanout its own
+	own    basin  // Fanout only
+	queue  queue  // Fanout only: what this host's writers have written for it
 	wOpens uint64 // the pipe's count when this opened
 	met    bool   // a writer was there when this opened
 	fault  error  // to be told once, before any more bytes
 	closed bool
 	watch  watch
+
+	remote bool   // stands for the readers of another host: see remote.go
+	only   *Voice // remote, Fanout: whose bytes it gets
+	lent   int    // remote: bytes taken and not yet consumed there
+	window int    // remote: the most it may hold so
 }
 
 // Pipe returns the pipe that r is an end of.
@@ -42,7 +48,7 @@ func (r *Reader) Start(op *ReadOp) {
 	p.mu.Lock()
 	op.reader, op.N, op.Err, op.Chunks = r, 0, nil, op.Chunks[:0]
 	switch {
-	case p.tryRead(op):
+	case p.tryRead(op, func(w *Writer) { p.tellFed(w, &done) }):
 		done.reads.push(&op.node, op)
 	case op.NonBlock || op.Rest:
 		op.Err = ErrAgain
@@ -51,8 +57,18 @@ func (r *Reader) Start(op *ReadOp) {
 		p.parkRead(op)
 	}
 	p.pump(&done)
+	var starved Cluster
+	if op.Err == ErrAgain && p.shared.apart || op.parked {
+		p.tried = p.tried || !op.parked
+		if starved = p.takeStarving(); op.parked && op.Min > SegmentSize && p.farWriters > 0 {
+			starved = p.cluster
+		}
+	}
 	p.mu.Unlock()
 	done.run()
+	if starved != nil {
+		starved.Starved()
+	}
 }
 
 // Cancel withdraws a waiting op, which has taken nothing. It returns false if op
@@ -66,8 +82,15 @@ func (r *Reader) Cancel(op *ReadOp) bool {
 		p.unparkRead(op)
 		p.pump(&done) // there may be less room than it made; nothing completes
 	}
+	var sated Cluster
+	if waits && p.reading.first == nil && p.farWriters > 0 {
+		sated = p.cluster
+	}
 	p.mu.Unlock()
 	done.run()
+	if sated != nil {
+		sated.Starved()
+	}
 	return waits
 }
 
@@ -90,9 +113,10 @@ func (r *Reader) Read(ctx context.Context, min, max int) ([]Chunk, error) {
 
 // serve completes the reads that can be; it reports whether bytes moved.
 func (p *Pipe) serve(done *completions) (moved bool) {
+	fed := func(w *Writer) { p.tellFed(w, done) }
 	for n := p.reading.first; n != nil && !p.barren(); {
 		op, next := n.op, n.next
-		if p.tryRead(op) {
+		if p.tryRead(op, fed) {
 			moved = moved || op.N > 0
 			p.finishRead(op, op.Err, done)
 		}
@@ -104,11 +128,11 @@ func (p *Pipe) serve(done *completions) (moved bool) {
 
 // barren reports that none of maybe many waiting reads can be served.
 func (p *Pipe) barren() bool {
-	return p.cfg.Mode != Fanout && !p.shut && len(p.writers) > 0 && p.shared.bytes == 0 && p.shared.marks == 0 && !p.faulty
+	return p.cfg.Mode != Fanout && !p.shut && len(p.writers) > 0 && p.basin.bytes() == 0 && p.basin.marks() == 0 && !p.faulty
 }
 
 // tryRead fills op if it can complete now.
-func (p *Pipe) tryRead(op *ReadOp) bool {
+func (p *Pipe) tryRead(op *ReadOp, fed func(*Writer)) bool {
 	r := op.reader
 	if err := r.from.takeMark(); err != nil {
 		p.fault(r, err)
@@ -118,13 +142,14 @@ func (p *Pipe) tryRead(op *ReadOp) bool {
 		return true
 	}
 	ready, end := r.from.ready(), r.ended()
-	enough := ready >= max(op.Min, 1) || ready > 0 && (end || r.from.marks > 0)
+	enough := ready >= max(op.Min, 1) || ready > 0 && (end || r.from.marks() > 0)
 	switch {
 	case r.closed:
 		op.Err = ErrClosed
 	case enough && r.fault == nil:
-		op.Chunks, op.N = r.from.take(op.Chunks, op.Max, op.Pieces)
+		op.Chunks, op.N = r.from.take(op.Chunks, op.Max, op.Pieces, fed)
 		p.tookOut(op.N)
+		r.from.prune()
 	case end:
 		op.Err = io.EOF
 	default:
@@ -141,15 +166,18 @@ func (p *Pipe) fault(r *Reader, err error) {
 		return
 	}
 	for _, r := range p.readers {
-		r.fault = err
+		if !r.remote {
+			r.fault = err
+		}
 	}
 }
 
-// ended reports that no more bytes can come: no writer is there. A patient
-// reader that never met one still waits.
+// ended reports that no more bytes can come: no writer is there, and no other
+// host has bytes that it may give back. A patient reader that never met a writer
+// still waits.
 func (r *Reader) ended() bool {
 	p := r.pipe
-	return p.shut || len(p.writers) == 0 && (!r.patient || r.sawWriter())
+	return p.shut || len(p.writers) == 0 && p.shared.lent == 0 && (!r.patient || r.sawWriter() || p.spent)
 }
 
 func (r *Reader) sawWriter() bool { return r.met || r.pipe.wOpens != r.wOpens }

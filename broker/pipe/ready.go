@@ -29,20 +29,30 @@ type watch struct {
 // Ready returns r's state. If notify is not nil it runs once, with no lock held,
 // when bytes have come or the last writer has gone since.
 func (r *Reader) Ready(notify func()) Ready {
+	s, starved := r.look(notify)
+	if starved != nil {
+		starved.Starved()
+	}
+	return s
+}
+
+func (r *Reader) look(notify func()) (s Ready, starved Cluster) {
 	p := r.pipe
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !r.closed {
 		p.arm(&r.watch, notify)
 	}
-	var s Ready
-	if r.from.bytes > 0 || r.from.marks > 0 || r.fault != nil {
+	if r.from.takable() > 0 || r.from.marks() > 0 || r.fault != nil {
 		s |= Readable
 	}
-	if p.shut || len(p.writers) == 0 && r.sawWriter() {
+	if p.shut || len(p.writers) == 0 && p.shared.lent == 0 && r.sawWriter() {
 		s |= Hangup
 	}
-	return s
+	if s == 0 && notify != nil {
+		starved = p.takeStarving()
+	}
+	return s, starved
 }
 
 // Ready returns w's state. If notify is not nil it runs once, with no lock held,
@@ -71,8 +81,8 @@ func (p *Pipe) hasRoom(w *Writer) bool {
 	if p.cfg.Mode != Fanout {
 		return !p.shared.claimed && p.fits(&p.shared, Buf)
 	}
-	for _, r := range w.listeners() {
-		if r.from.claimed || !p.fits(r.from, Buf) {
+	for q := range w.outlets() {
+		if q.claimed || !p.fits(q, Buf) {
 			return false
 		}
 	}
@@ -108,7 +118,9 @@ func (p *Pipe) notifyReaders(done *completions) {
 		return
 	}
 	for _, r := range p.readers {
-		p.fire(&r.watch, done)
+		if !r.remote {
+			p.fire(&r.watch, done)
+		}
 	}
 }
 
@@ -138,6 +150,7 @@ func (p *Pipe) pump(done *completions) {
 		p.notifyReaders(done)
 	}
 	p.notifyRoom(done)
+	p.notifyRemote(done)
 }
 
 // notifyRoom tells the writers that had no room and have it now, whatever made

@@ -7,6 +7,7 @@ package pipe
 import (
 	"bytes"
 	"context"
+	"iter"
 	"math"
 	"time"
 )
@@ -23,6 +24,12 @@ type Writer struct {
 	audience []*Reader // Fanout: who gets this writer's bytes
 	closed   bool
 	watch    watch
+
+	voice   *Voice   // Fanout: what remote readers listen to; may be nil
+	remote  bool     // stands for writers of another host: see remote.go
+	inboxes []*queue // remote: where its bytes lie; in Fanout one for each reader
+	fed     int      // remote: bytes ever put in
+	taken   func()   // remote: called when readers have taken some, or have gone
 }
 
 // Pipe returns the pipe that w is an end of.
@@ -127,7 +134,7 @@ func (p *Pipe) admit(done *completions) (moved bool) {
 			n = next
 			continue
 		}
-		if len(w.listeners()) > 0 {
+		if w.heard() {
 			before := op.N
 			p.take(op)
 			moved = moved || op.N > before
@@ -153,9 +160,9 @@ func (p *Pipe) claim(op *WriteOp) {
 	if op.whole {
 		need = op.left
 	}
-	for _, r := range op.writer.listeners() {
-		if !p.fits(r.from, need) {
-			r.from.claimed = true
+	for q := range op.writer.outlets() {
+		if !p.fits(q, need) {
+			q.claimed = true
 		}
 	}
 }
@@ -179,7 +186,7 @@ func (w *Writer) broken() error {
 		return ErrBroken
 	case w.deserted():
 		return ErrBroken
-	case len(p.readers) == 0 && (!w.patient || w.sawReader()):
+	case !w.heard() && (!w.patient || w.sawReader() || p.spent):
 		return ErrBroken
 	}
 	return nil
@@ -190,48 +197,85 @@ func (w *Writer) sawReader() bool { return w.met || w.pipe.rOpens != w.rOpens }
 // deserted reports that everybody who got w's first byte has gone.
 func (w *Writer) deserted() bool { return w.begun && len(w.audience) == 0 }
 
-// listeners are the readers that w's next byte is for, or where they share a
-// queue, one that stands for all.
-func (w *Writer) listeners() []*Reader {
+// heard reports that there is a reader for w's next byte.
+func (w *Writer) heard() bool {
 	p := w.pipe
-	switch {
-	case p.cfg.Mode != Fanout:
-		return p.readers[:min(len(p.readers), 1)]
-	case w.begun:
-		return w.audience
+	if p.cfg.Mode != Fanout || p.farReaders == 0 && !w.begun {
+		return len(p.readers) > 0
 	}
-	return p.readers
+	for range w.outlets() {
+		return true
+	}
+	return false
 }
+
+// outlets are the queues that w's next byte is for.
+func (w *Writer) outlets() iter.Seq[*queue] {
+	return func(yield func(*queue) bool) {
+		p := w.pipe
+		if p.cfg.Mode != Fanout {
+			if len(p.readers) > 0 {
+				yield(&p.shared)
+			}
+			return
+		}
+		listeners := p.readers
+		if w.begun {
+			listeners = w.audience
+		}
+		for _, r := range listeners {
+			if r.hears(w) && !yield(&r.queue) {
+				return
+			}
+		}
+	}
+}
+
+func (r *Reader) hears(w *Writer) bool { return !r.remote || r.only != nil && r.only == w.voice }
 
 // begin fixes who gets w's bytes: those who are there for its first.
 func (w *Writer) begin() {
-	if w.pipe.cfg.Mode == Fanout && !w.begun {
-		w.begun = true
-		w.audience = append(w.audience[:0], w.pipe.readers...)
+	if w.pipe.cfg.Mode != Fanout || w.begun {
+		return
+	}
+	w.begun = true
+	w.audience = w.audience[:0]
+	for _, r := range w.pipe.readers {
+		if r.hears(w) {
+			w.audience = append(w.audience, r)
+		}
 	}
 }
 
 // room is how many bytes w may add now.
 func (p *Pipe) room(w *Writer) int {
 	room := math.MaxInt
-	for _, r := range w.listeners() {
-		if r.from.claimed {
+	for q := range w.outlets() {
+		if q.claimed {
 			return 0
 		}
-		room = min(room, p.limit(r.from)-r.from.bytes)
+		room = min(room, p.limit(q)-q.bytes-q.lent)
 	}
 	return room
 }
 
 // limit is the queue's capacity, or what a waiting read must have at once if
-// that is more: else writer and reader would wait for each other.
+// that is more, here or on another host: else writer and reader would wait for
+// each other.
 func (p *Pipe) limit(q *queue) int {
 	limit := p.cfg.Capacity
+	if p.farReaders > 0 {
+		for _, r := range p.readers {
+			if r.remote && r.lender() == q {
+				limit = max(limit, r.window)
+			}
+		}
+	}
 	if p.hungry == 0 {
 		return limit
 	}
 	for n := p.reading.first; n != nil; n = n.next {
-		if n.op.reader.from == q {
+		if n.op.reader.from.queues[0] == q {
 			limit = max(limit, n.op.Min)
 		}
 	}
@@ -242,13 +286,14 @@ func (p *Pipe) limit(q *queue) int {
 // if q is empty and could never hold them, or if a read waits for more than is
 // there: else reader and writer would wait for each other.
 func (p *Pipe) fits(q *queue, n int) bool {
-	return n <= p.limit(q)-q.bytes || q.bytes == 0 && n > p.cfg.Capacity || p.lacks(q)
+	held := q.bytes + q.lent
+	return n <= p.limit(q)-held || held == 0 && n > p.cfg.Capacity || p.lacks(q)
 }
 
 // lacks reports that a waiting read wants more bytes than q has.
 func (p *Pipe) lacks(q *queue) bool {
 	for n := p.reading.first; n != nil; n = n.next {
-		if n.op.reader.from == q && max(n.op.Min, 1) > q.bytes {
+		if b := n.op.reader.from; b.queues[0] == q && max(n.op.Min, 1) > b.bytes() {
 			return true
 		}
 	}
@@ -259,8 +304,8 @@ func (p *Pipe) lacks(q *queue) bool {
 func (p *Pipe) take(op *WriteOp) {
 	room := p.room(op.writer)
 	if op.whole {
-		for _, r := range op.writer.listeners() {
-			if r.from.claimed || !p.fits(r.from, op.left) {
+		for q := range op.writer.outlets() {
+			if q.claimed || !p.fits(q, op.left) {
 				return
 			}
 		}
@@ -270,7 +315,11 @@ func (p *Pipe) take(op *WriteOp) {
 		return
 	}
 	op.writer.begin()
-	before := op.N
+	short := op.N == 0 && op.left <= Buf
+	if short && p.tail != nil && len(p.tail.bytes)-p.fill < op.left {
+		p.newTail(op.left) // or its halves could be lent to different hosts
+	}
+	before, total := op.N, op.left
 	for op.left > 0 && room > 0 {
 		c := op.Chunks[op.next]
 		if c.Len() > room {
@@ -281,28 +330,29 @@ func (p *Pipe) take(op *WriteOp) {
 		op.N += c.Len()
 		op.left -= c.Len()
 		room -= c.Len()
-		p.putIn(op.writer, c)
+		p.putIn(op.writer, c, short, short && c.Len() < total)
 	}
 	p.written += uint64(op.N - before)
 	p.wroteAt = time.Now()
 }
 
-func (p *Pipe) putIn(w *Writer, c Chunk) {
-	if c.Len() < gatherBelow && !p.awaited(c) {
-		p.gather(w, c)
+// putIn adds c to w's outlets. part: others of the write must lie with it.
+func (p *Pipe) putIn(w *Writer, c Chunk, short, part bool) {
+	if c.Len() < gatherBelow && (part || !p.awaited(c)) {
+		p.gather(w, c, short)
 		return
 	}
-	p.enqueue(w, c)
+	p.enqueue(w, c, short)
 }
 
 // enqueue hands c, with its reference, to everyone who shall read it.
-func (p *Pipe) enqueue(w *Writer, c Chunk) {
+func (p *Pipe) enqueue(w *Writer, c Chunk, short bool) {
 	if p.cfg.Mode != Fanout {
-		p.shared.push(c)
+		p.shared.push(c, short)
 		return
 	}
 	for _, r := range w.audience {
-		r.queue.push(c.buf.Chunk(c.from, c.to))
+		r.queue.push(c.buf.Chunk(c.from, c.to), short)
 	}
 	c.Release()
 }
@@ -310,7 +360,7 @@ func (p *Pipe) enqueue(w *Writer, c Chunk) {
 // awaited reports that a read waits for exactly these bytes: they need not be
 // copied since they will not stay.
 func (p *Pipe) awaited(c Chunk) bool {
-	if p.cfg.Mode == Fanout || p.reading.first == nil || p.shared.bytes > 0 {
+	if p.cfg.Mode == Fanout || p.reading.first == nil || p.basin.bytes() > 0 {
 		return false
 	}
 	op := p.reading.first.op
@@ -318,14 +368,14 @@ func (p *Pipe) awaited(c Chunk) bool {
 }
 
 // gather copies c behind the short chunks before it.
-func (p *Pipe) gather(w *Writer, c Chunk) {
+func (p *Pipe) gather(w *Writer, c Chunk, short bool) {
 	b := c.Bytes()
 	for len(b) > 0 {
 		if p.tail == nil || p.fill == len(p.tail.bytes) {
-			p.newTail(w, len(b))
+			p.newTail(len(b))
 		}
 		n := copy(p.tail.bytes[p.fill:], b)
-		p.enqueue(w, p.tail.Chunk(p.fill, p.fill+n))
+		p.enqueue(w, p.tail.Chunk(p.fill, p.fill+n), short)
 		p.fill += n
 		b = b[n:]
 	}
@@ -333,7 +383,7 @@ func (p *Pipe) gather(w *Writer, c Chunk) {
 }
 
 // newTail starts small: a pipe with a line in it shall not hold a segment.
-func (p *Pipe) newTail(w *Writer, n int) {
+func (p *Pipe) newTail(n int) {
 	first := p.tail == nil
 	p.dropTail()
 	if first && n <= smallSize {

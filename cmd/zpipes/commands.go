@@ -71,6 +71,28 @@ func commands(v *verdict) []*cli.Command {
 			Action: writeAction,
 		},
 		{
+			Name: "keygen", ArgsUsage: "FILE",
+			Usage:  "write a new cluster's key to a file that does not exist",
+			Action: keygenAction,
+		},
+		{
+			Name: "gossip", Flags: gossipFlags(),
+			Usage:  "be a node of a gossip network (CZMQ's zgossip); reads the commands of zgossip from standard input, one a line",
+			Action: gossipAction,
+		},
+		{
+			Name:   "status",
+			Usage:  "tell of a broker and of its links to the others of its cluster",
+			Flags:  []cli.Flag{nameFlag(), jsonFlag()},
+			Action: statusAction,
+		},
+		{
+			Name:   "pipes",
+			Usage:  "list the pipes of the whole cluster that are open, with their readers and writers",
+			Flags:  []cli.Flag{nameFlag(), jsonFlag()},
+			Action: pipesAction,
+		},
+		{
 			Name:   "version",
 			Usage:  "print the version",
 			Action: versionAction,

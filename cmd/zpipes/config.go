@@ -38,11 +38,12 @@ type serverConfig struct {
 	PidFile       string // absolute; empty: none
 	LogFile       string // absolute; empty: standard error
 	LogLevel      slog.Level
+	Cluster       clusterConfig
 }
 
 func serverFlags() []cli.Flag {
 	capacity := size(pipe.DefaultCapacity)
-	return []cli.Flag{
+	return append([]cli.Flag{
 		nameFlag(),
 		&cli.StringSliceFlag{Name: "endpoint", Usage: "serve ZPIPES clients at `ENDPOINT`, as ZeroMQ writes them; may be repeated (default: ipc://@/zpipes/NAME)"},
 		&cli.GenericFlag{Name: "capacity", Value: &capacity, Usage: "buffer `BYTES` in each pipe: 65536, 64K, 1MiB"},
@@ -52,7 +53,7 @@ func serverFlags() []cli.Flag {
 		&cli.StringFlag{Name: "pid-file", Usage: "write the process id to `FILE` when ready"},
 		&cli.StringFlag{Name: "log-file", Usage: "log to `FILE`; SIGHUP opens it again (default: standard error; of a daemon: none)"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "log from `LEVEL` on: debug, info, warn, error"},
-	}
+	}, clusterFlags()...)
 }
 
 func nameFlag() cli.Flag {
@@ -71,8 +72,11 @@ func newServerConfig(c *cli.Context, mountPoint string) (cfg serverConfig, err e
 		PidFile:       c.String("pid-file"),
 		LogFile:       c.String("log-file"),
 	}
+	if cfg.Cluster, err = newClusterConfig(c, cfg.Name); err != nil {
+		return cfg, err
+	}
 	// A daemon changes its working directory.
-	for _, path := range []*string{&cfg.MountPoint, &cfg.PidFile, &cfg.LogFile} {
+	for _, path := range []*string{&cfg.MountPoint, &cfg.PidFile, &cfg.LogFile, &cfg.Cluster.KeyFile, &cfg.Cluster.StateDir} {
 		if *path == "" {
 			continue
 		}

@@ -20,8 +20,14 @@ import (
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/broker/control"
 	"github.com/zpipesfs/zpipesfs/broker/service"
+	"github.com/zpipesfs/zpipesfs/cluster"
+	"github.com/zpipesfs/zpipesfs/cluster/key"
+	"github.com/zpipesfs/zpipesfs/cluster/link"
+	"github.com/zpipesfs/zpipesfs/cluster/member"
+	"github.com/zpipesfs/zpipesfs/cluster/names"
 	"github.com/zpipesfs/zpipesfs/fs"
 	"github.com/zpipesfs/zpipesfs/fs/device"
+	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
 // server is the process behind a broker: zpipes mount and zpipes broker.
@@ -38,6 +44,16 @@ type server struct {
 	broker  *broker.Broker
 	service *service.Service
 	mount   *fs.Mount // nil: none
+
+	// Nil on a host alone.
+	key     *key.Ring // nil too: plain text
+	id      peer.ID
+	cluster *cluster.Cluster
+	links   link.Links
+	names   *names.Service
+	member  *member.Membership
+
+	discovery *discovery // nil: --join alone
 }
 
 // Run serves until a signal ends it or the mount is taken away.
@@ -85,8 +101,17 @@ func (s *server) open() error {
 	if err := s.takeName(); err != nil {
 		return err
 	}
-	s.openBroker()
+	if err := s.openCluster(); err != nil {
+		return err
+	}
+	if err := s.openBroker(); err != nil {
+		return err
+	}
 	if err := s.openService(); err != nil {
+		return err
+	}
+	// Members before the mount: who opens a pipe meets those that are open elsewhere.
+	if err := s.joinCluster(); err != nil {
 		return err
 	}
 	// The mount is what programs meet first, so it comes last: it answers at once.
@@ -100,6 +125,8 @@ func (s *server) open() error {
 // close ends the parts, also after an open that got half way.
 func (s *server) close() error {
 	var errs []error
+	// What writers have left goes to its readers on other hosts while all still stands.
+	s.drainCluster()
 	// The broker first: readers get end-of-file, writers EPIPE, opens an error, and
 	// no new ends are taken. Without it a process blocked in the mount would be cut
 	// off with ENOTCONN, or hold up the next step.
@@ -114,6 +141,7 @@ func (s *server) close() error {
 	if s.service != nil {
 		errs = append(errs, s.service.Close())
 	}
+	errs = append(errs, s.leaveCluster()...)
 	if s.pidFile != nil {
 		errs = append(errs, s.pidFile.remove())
 	}
@@ -230,15 +258,31 @@ func (s *server) serveControl() {
 		info.MountPoints = append(info.MountPoints, s.mount.Dir())
 	}
 	control.HandleBroker(s.control, s.broker, info)
+	control.Handle(s.control, "status", s.status)
+	control.Handle(s.control, "pipes", s.pipes)
+	control.Handle(s.control, "sync", s.sync)
 	s.control.Serve(control.Options{AllowOther: s.cfg.AllowOther, Log: s.log})
 }
 
-func (s *server) openBroker() {
-	s.broker = broker.New(broker.Config{
+func (s *server) openBroker() error {
+	cfg := broker.Config{
 		Capacity: int(s.cfg.Capacity),
 		Owner:    broker.Owner{Perm: 0o755, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Log:      s.log,
-	})
+	}
+	if s.cluster == nil {
+		s.broker = broker.New(cfg)
+		return nil
+	}
+	cfg.Peers, cfg.Names = s.cluster, s.names
+	s.broker = broker.New(cfg)
+	if err := s.openLinks(); err != nil {
+		return err
+	}
+	if err := s.names.Start(s.broker); err != nil {
+		return &failure{op: "--state-dir", err: err}
+	}
+	return nil
 }
 
 // openService serves ZPIPES clients.

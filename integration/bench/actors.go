@@ -116,6 +116,22 @@ func act(args []string) error {
 		r, err = hold(args[1], number(2))
 	case "openclose":
 		r, err = openClose(args[1], number(2))
+	case "pour":
+		r, err = pour(args[1], number(2), time.Duration(number(3))*time.Millisecond)
+	case "swallow":
+		r, err = swallow(args[1], number(2))
+	case "tcpping":
+		r, err = tcpPing(args[1], number(2))
+	case "tcppong":
+		r, err = tcpPong(args[1])
+	case "first":
+		r, err = firstBytes(args[1], number(2))
+	case "await":
+		r, err = awaitFirst(args[1], number(2))
+	case "tcpfirst":
+		r, err = tcpFirst(args[1], number(2))
+	case "tcpawait":
+		r, err = tcpAwait(args[1], number(2))
 	default:
 		err = fmt.Errorf("unknown actor %q", args[0])
 	}
@@ -199,6 +215,10 @@ func ping(to, from string, count int) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
+	return pingOn(w, rd, count)
+}
+
+func pingOn(w, rd, count int) (r result, err error) {
 	var b [1]byte
 	times := make([]time.Duration, 0, count)
 	begin := time.Now()
@@ -213,9 +233,13 @@ func ping(to, from string, count int) (r result, err error) {
 		times = append(times, time.Since(t))
 	}
 	r.Elapsed, r.Count = time.Since(begin), count
+	r.percentiles(times)
+	return r, nil
+}
+
+func (r *result) percentiles(times []time.Duration) {
 	slices.Sort(times)
 	r.P50, r.P99 = times[len(times)/2], times[len(times)*99/100]
-	return r, nil
 }
 
 // pong sends back what comes until the end.
@@ -228,6 +252,10 @@ func pong(from, to string) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
+	return pongOn(rd, w)
+}
+
+func pongOn(rd, w int) (r result, err error) {
 	var b [1]byte
 	for {
 		n, err := read(rd, b[:])

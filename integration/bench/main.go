@@ -4,7 +4,8 @@
 
 // Command bench measures the mount against the kernel's own FIFO and the ZPIPES
 // service against plain round trips: in one run, in turns, with medians. It
-// prints ratios and judges nothing.
+// prints ratios and judges nothing. With -cluster it measures two hosts that
+// scripts/lab makes against what else carries bytes from host to host.
 package main
 
 import (
@@ -24,7 +25,11 @@ func main() {
 	flag.IntVar(&cfg.pid, "pid", 0, "with -dir: the process that serves it")
 	flag.IntVar(&cfg.rounds, "rounds", 5, "turns of which the median is taken")
 	flag.StringVar(&cfg.only, "only", "", "run only the benchmarks whose name contains this")
+	cluster := flag.Bool("cluster", false, "measure two hosts of scripts/lab instead")
 	flag.Parse()
+	if *cluster {
+		exit(runCluster(cfg.binary, cfg.rounds, cfg.only))
+	}
 	exit(cfg.run())
 }
 

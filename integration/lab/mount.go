@@ -18,6 +18,9 @@ import (
 	"time"
 )
 
+// faults are what no log of a daemon may have.
+var faults = []string{"DATA RACE", "panic:", "fatal error:", "SIGSEGV"}
+
 // Mount is a zpipes mount, or a plain directory of kernel FIFOs in its place.
 type Mount struct {
 	Dir    string
@@ -130,7 +133,7 @@ func (m *Mount) tearDown() {
 	}
 	m.daemon.Kill()
 	log := m.Log()
-	for _, fault := range []string{"DATA RACE", "panic:", "fatal error:", "SIGSEGV"} {
+	for _, fault := range faults {
 		if at := strings.Index(log, fault); at >= 0 {
 			m.t.Errorf("the daemon's log has %q: %.4000s", fault, log[at:])
 		}

@@ -19,10 +19,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Command is a program to run. Its standard input is empty.
+// Command is a program to run.
 type Command struct {
-	Args []string
-	Env  []string // NAME=value, added to the environment of the test
+	Args   []string
+	Env    []string // NAME=value, added to the environment of the test
+	Stdin  *os.File // nil: empty
+	Stdout *os.File // nil: it goes into Result.Stdout
 }
 
 // Shell is the command that runs script in the shell, which may be several
@@ -58,6 +60,8 @@ func (r Result) String() string {
 type Process struct {
 	t       testing.TB
 	cmd     *exec.Cmd
+	stdout  string // the file that has it
+	stderr  string
 	started time.Time
 	took    time.Duration // set before done is closed
 	done    chan struct{}
@@ -93,7 +97,14 @@ func start(t testing.TB, c Command, deathSignal syscall.Signal) *Process {
 	defer stderr.Close()
 	p := &Process{t: t, cmd: exec.Command(c.Args[0], c.Args[1:]...), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), c.Env...)
+	p.stdout, p.stderr = stdout.Name(), stderr.Name()
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
+	if c.Stdin != nil {
+		p.cmd.Stdin = c.Stdin
+	}
+	if c.Stdout != nil {
+		p.cmd.Stdout = c.Stdout
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: deathSignal}
 	p.started = time.Now()
 	started := make(chan error)
@@ -202,13 +213,13 @@ func (p *Process) Uninterruptible() []int {
 func (p *Process) Describe() string { return describe(inSession(p.PID())) }
 
 // Stdout is what the process has written to standard output so far.
-func (p *Process) Stdout() string { return p.output(p.cmd.Stdout) }
+func (p *Process) Stdout() string { return p.output(p.stdout) }
 
 // Stderr is what the process has written to standard error so far.
-func (p *Process) Stderr() string { return p.output(p.cmd.Stderr) }
+func (p *Process) Stderr() string { return p.output(p.stderr) }
 
-func (p *Process) output(w any) string {
-	b, err := os.ReadFile(w.(*os.File).Name())
+func (p *Process) output(file string) string {
+	b, err := os.ReadFile(file)
 	if err != nil {
 		p.t.Error(err)
 	}
