@@ -200,7 +200,7 @@ func ReadCert(file string) (public, secret string, err error) {
 		return "", "", fmt.Errorf("read certificate: %s: %w", file, err)
 	}
 	public, secret = root.Get("curve/public-key", ""), root.Get("curve/secret-key", "")
-	if !validKey(public) || secret != "" && !validKey(secret) {
+	if !ValidKey(public) || secret != "" && !ValidKey(secret) {
 		return "", "", fmt.Errorf("read certificate: %s: %w", file, ErrKey)
 	}
 	return public, secret, nil
@@ -219,7 +219,7 @@ func (n *Node) SetSecretKey(key string) error {
 }
 
 func (n *Node) secure(op, key string, change func(*security)) error {
-	if !validKey(key) {
+	if !ValidKey(key) {
 		return fmt.Errorf("%s: %w", op, ErrKey)
 	}
 	return n.do(func(l *loop) error { change(&l.security); return nil })

@@ -196,8 +196,8 @@ func (l *loop) secureClient(s *zmq.Socket, serverKey string) error {
 	return errors.Join(s.SetCurveServerkey(serverKey), s.SetCurvePublickey(public), s.SetCurveSecretkey(secret))
 }
 
-// validKey tells whether a text is a key: Z85 (RFC 32) of 32 octets.
-func validKey(key string) bool {
+// ValidKey tells whether a text is a key: Z85 (RFC 32) of 32 octets.
+func ValidKey(key string) bool {
 	if len(key) != 40 {
 		return false
 	}

@@ -183,7 +183,7 @@ func (n *Node) Port() (port int, err error) {
 // for it; with an empty one it is plain text.
 func (n *Node) Connect(endpoint, serverKey string) error {
 	err := n.do(func(l *loop) error {
-		if serverKey != "" && !validKey(serverKey) {
+		if serverKey != "" && !ValidKey(serverKey) {
 			return ErrKey
 		}
 		return l.connect(endpoint, serverKey)

@@ -13,6 +13,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,13 +31,14 @@ type gossipCommand struct {
 	cert     string   // file of this node's key pair, or empty
 	server   string   // public key of the servers that it connects to, or empty
 	domain   string   // ZAP domain, or empty
+	allow    []string // public keys of clients that may connect; none: all that know this node's
 	binds    []string // endpoints
 	connects []string // endpoints
 	publish  [][2]string
 	ttl      time.Duration
 	watch    bool          // print events
 	status   bool          // print the number of tuples and end
-	patience time.Duration // how long servers may take to answer for status
+	patience time.Duration // how long servers may take to answer
 
 	in       io.Reader
 	out      io.Writer
@@ -55,10 +58,11 @@ func gossipFlags() []cli.Flag {
 		&cli.StringFlag{Name: "config", Usage: "load the configuration `FILE`, as CZMQ's zconfig writes it"},
 		&cli.StringFlag{Name: "curve-cert", Usage: "this node's keys are in `FILE`, as CZMQ's zcert writes it: what it binds takes clients with CURVE only"},
 		&cli.StringFlag{Name: "curve-server", Usage: "the nodes to connect to have the public `KEY` (40 characters of Z85)"},
+		&cli.StringSliceFlag{Name: "curve-allow", Usage: "of the clients with CURVE take only that with the public `KEY`; may be repeated (default: all that know this node's)"},
 		&cli.StringFlag{Name: "curve-domain", Usage: "the ZAP `DOMAIN` of what it binds"},
 		&cli.BoolFlag{Name: "watch", Usage: "print a line for each tuple that is delivered"},
 		&cli.BoolFlag{Name: "status", Usage: "print how many tuples there are when all servers have answered, and end"},
-		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "how long servers may take to answer for --status"},
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "how long servers may take to answer, for --status and at the end of standard input: `TIME`"},
 	}
 }
 
@@ -68,7 +72,7 @@ func gossipAction(c *cli.Context) error {
 	}
 	g := &gossipCommand{
 		config: c.String("config"), cert: c.String("curve-cert"), server: c.String("curve-server"), domain: c.String("curve-domain"),
-		binds: c.StringSlice("bind"), connects: c.StringSlice("connect"), ttl: c.Duration("ttl"),
+		allow: c.StringSlice("curve-allow"), binds: c.StringSlice("bind"), connects: c.StringSlice("connect"), ttl: c.Duration("ttl"),
 		watch: c.Bool("watch"), status: c.Bool("status"), patience: c.Duration("timeout"),
 		in: c.App.Reader, out: c.App.Writer,
 	}
@@ -76,9 +80,17 @@ func gossipAction(c *cli.Context) error {
 		info, err := f.Stat()
 		g.terminal = err != nil || info.Mode()&os.ModeCharDevice != 0
 	}
+	if len(g.allow) > 0 && g.cert == "" && g.config == "" {
+		return usage("--curve-allow: give this node keys with --curve-cert, too")
+	}
+	for _, key := range g.allow {
+		if !zgossip.ValidKey(key) {
+			return usage("--curve-allow: %q: %w", key, zgossip.ErrKey)
+		}
+	}
 	for _, p := range c.StringSlice("publish") {
 		key, value, ok := strings.Cut(p, "=")
-		if !ok {
+		if !ok || key == "" {
 			return usage("--publish: %q is not KEY=VALUE", p)
 		}
 		g.publish = append(g.publish, [2]string{key, value})
@@ -91,8 +103,12 @@ func gossipAction(c *cli.Context) error {
 func (g *gossipCommand) Run(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	cfg := zgossip.Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if len(g.allow) > 0 {
+		cfg.Allow = func(_, key string) bool { return slices.Contains(g.allow, key) }
+	}
 	var err error
-	if g.node, err = zgossip.Start(zgossip.Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}); err != nil {
+	if g.node, err = zgossip.Start(cfg); err != nil {
 		return &failure{op: "gossip", err: err}
 	}
 	err = g.open()
@@ -164,12 +180,17 @@ func (g *gossipCommand) open() error {
 }
 
 func (g *gossipCommand) tellStatus(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
-	defer cancel()
-	if err := g.node.Settle(ctx); err != nil {
+	if err := g.settle(ctx); err != nil {
 		return err
 	}
 	return g.command("STATUS")
+}
+
+// settle waits until the servers have told and heard everything.
+func (g *gossipCommand) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	return g.node.Settle(ctx)
 }
 
 // serve prints events and carries out commands until the end.
@@ -192,7 +213,8 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 		case line, more := <-lines:
 			if !more {
 				if !g.terminal {
-					return g.failure
+					// What was published is not to be lost with this process.
+					return errors.Join(g.failure, g.settle(ctx))
 				}
 				lines = nil
 				continue
@@ -200,8 +222,10 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 			if err := g.command(line); errors.Is(err, errQuit) {
 				return g.failure
 			} else if err != nil {
-				g.print("ERROR", err.Error())
-				g.failure = errors.Join(g.failure, err)
+				g.print("ERROR", errorLine(err))
+				if g.failure == nil {
+					g.failure = err
+				}
 			}
 		}
 	}
@@ -226,7 +250,11 @@ func (g *gossipCommand) watchEvents(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		g.print(e.Kind.String(), e.Key, e.Value)
+		value := e.Value // the rest of the line: it may have spaces
+		if value == "" || value[0] == '"' || strings.IndexFunc(value, func(r rune) bool { return !strconv.IsPrint(r) }) >= 0 {
+			value = strconv.Quote(value)
+		}
+		g.print(e.Kind.String(), word(e.Key), value)
 	}
 }
 
@@ -234,10 +262,15 @@ func (g *gossipCommand) watchEvents(ctx context.Context) {
 func (g *gossipCommand) print(words ...string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, w := range words {
-		words[i] = strings.NewReplacer("\n", " ", "\r", " ").Replace(w)
-	}
 	_, _ = fmt.Fprintln(g.out, strings.Join(words, " "))
+}
+
+// word writes a text as one that command reads: in quotes if it has to be.
+func word(text string) string {
+	if text != "" && text[0] != '"' && strings.IndexFunc(text, func(r rune) bool { return r == ' ' || !strconv.IsPrint(r) }) < 0 {
+		return text
+	}
+	return strconv.Quote(text)
 }
 
 var (
@@ -247,8 +280,8 @@ var (
 
 const gossipHelp = `want BIND ENDPOINT, PORT, CONNECT ENDPOINT [KEY], PUBLISH KEY VALUE [TTL], UNPUBLISH KEY, STATUS, SETTLE, LOAD FILE, SET PATH VALUE, SAVE FILE, VERBOSE, ZAP DOMAIN DOMAIN, SET PUBLICKEY KEY, SET SECRETKEY KEY or $TERM`
 
-// command carries out a line of standard input: the seed's commands, in words
-// between spaces; the last word of SET and the value of PUBLISH may be in quotes.
+// command carries out a line of standard input: zgossip's commands, in words
+// between spaces.
 func (g *gossipCommand) command(line string) error {
 	w, err := words(line)
 	if err != nil || len(w) == 0 || strings.HasPrefix(w[0], "#") {
@@ -282,9 +315,7 @@ func (g *gossipCommand) command(line string) error {
 	case op == "UNPUBLISH" && len(w) == 2:
 		return n.Unpublish(w[1])
 	case op == "SETTLE" && len(w) == 1:
-		ctx, cancel := context.WithTimeout(context.Background(), g.patience)
-		defer cancel()
-		return n.Settle(ctx)
+		return g.settle(context.Background())
 	case op == "LOAD" && len(w) == 2:
 		return n.Load(w[1])
 	case op == "SAVE" && len(w) == 2:
@@ -318,7 +349,8 @@ func (g *gossipCommand) commandSet(path, value string) error {
 	return g.node.Set(path, value)
 }
 
-// words splits a line at spaces; a word in double quotes may have some.
+// words splits a line at spaces; a word in double quotes, with Go's escapes, may
+// have some.
 func words(line string) (list []string, err error) {
 	for rest := strings.TrimLeft(line, " \t"); rest != ""; rest = strings.TrimLeft(rest, " \t") {
 		if rest[0] != '"' {
@@ -326,11 +358,18 @@ func words(line string) (list []string, err error) {
 			list, rest = append(list, rest[:i]), rest[i:]
 			continue
 		}
-		i := strings.IndexByte(rest[1:], '"')
-		if i < 0 {
-			return nil, fmt.Errorf("%q: %w: a quote is not closed", line, errCommand)
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w: a quoted word is wrong, or not closed", line, errCommand)
 		}
-		list, rest = append(list, rest[1:1+i]), rest[i+2:]
+		text, err := strconv.Unquote(quoted)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w: a quoted word is wrong", line, errCommand)
+		}
+		list, rest = append(list, text), rest[len(quoted):]
+		if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
+			return nil, fmt.Errorf("%q: %w: want a space behind a quoted word", line, errCommand)
+		}
 	}
 	return list, nil
 }

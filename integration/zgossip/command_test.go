@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	zmq "github.com/pebbe/zmq4"
 )
 
 // zpipes builds the binary once.
@@ -138,6 +140,100 @@ func TestCommand(t *testing.T) {
 		p.once.Do(func() {})
 		if got := p.cmd.ProcessState.ExitCode(); got != 2 || strings.Count(p.err.String(), "\n") != 1 {
 			t.Errorf("gossip %v: status %d: %s", args, got, p.err.String())
+		}
+	}
+}
+
+// finish waits for a process that ends by itself.
+func (p *process) finish() int {
+	_ = p.cmd.Wait() // the status tells
+	p.once.Do(func() {})
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// What a script publishes has reached the network when the command has ended, or
+// the status says that it has not.
+func TestScript(t *testing.T) {
+	hub := startCZMQ(t)
+	at := hub.bind(anyPort)
+	want := map[string]string{"flag": "1"}
+	p := run1(t, "gossip", "--connect", at, "--publish", "flag=1")
+	for i := range 500 {
+		key := fmt.Sprintf("k%d", i)
+		p.say(t, "PUBLISH "+key+` "two words"`)
+		want[key] = "two words"
+	}
+	if err := p.in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status := p.finish(); status != 0 {
+		t.Fatalf("status %d: %s", status, p.err.String())
+	}
+	if got := hub.status(); got != len(want) {
+		t.Errorf("the hub has %d tuples when the command has ended, want %d", got, len(want))
+	}
+	expectTuples(t, "the hub", hub, want)
+
+	nobody := run1(t, "gossip", "--connect", "tcp://127.0.0.1:9", "--publish", "k=v", "--timeout", "100ms")
+	if err := nobody.in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status := nobody.finish(); status != 8 || !strings.Contains(nobody.err.String(), "tcp://127.0.0.1:9") {
+		t.Errorf("status %d with nobody there: %s", status, nobody.err.String())
+	}
+}
+
+// A line of --watch can be read back, whatever is in the tuple.
+func TestWatchQuotes(t *testing.T) {
+	p := run1(t, "gossip", "--watch")
+	p.say(t, `PUBLISH "a key" "two\nlines"`, `PUBLISH k "\"quoted\""`, `PUBLISH e ""`, `PUBLISH w "a b"`, `PUBLISH é ü`)
+	want := "DELIVER \"a key\" \"two\\nlines\"\nDELIVER k \"\\\"quoted\\\"\"\nDELIVER e \"\"\nDELIVER w a b\nDELIVER é ü\n"
+	soon(t, "five lines", func() bool { return strings.Count(p.out.String(), "\n") == 5 })
+	if got := p.out.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	p.say(t, `PUBLISH "open`, `PUBLISH "a"b c`, `PUBLISH k v 1s 2s`, `PUBLISH k v soon`)
+	soon(t, "errors", func() bool { return strings.Count(p.out.String(), "ERROR ") == 4 })
+}
+
+// cert writes a key pair as zcert does.
+func cert(t *testing.T) (file, public string) {
+	t.Helper()
+	public, secret, err := zmq.NewCurveKeypair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, fmt.Sprintf("metadata\ncurve\n    public-key = %q\n    secret-key = %q\n", public, secret)), public
+}
+
+// Nodes with keys take none without, nor those that are not named.
+func TestCommandCurve(t *testing.T) {
+	serverFile, serverKey := cert(t)
+	friendFile, friendKey := cert(t)
+	strangerFile, strangerKey := cert(t)
+	server := run1(t, "gossip", "--bind", anyPort, "--curve-cert", serverFile, "--curve-allow", friendKey, "--curve-domain", "TEST", "--publish", "secret=1")
+	soon(t, "bound", func() bool {
+		return strings.HasPrefix(server.out.String(), "BOUND tcp://") && strings.HasSuffix(server.out.String(), "\n")
+	})
+	at := strings.TrimSuffix(strings.TrimPrefix(server.out.String(), "BOUND "), "\n")
+	for name, c := range map[string]struct {
+		flags  []string
+		status int
+		out    string
+	}{
+		"friend":           {[]string{"--curve-cert", friendFile, "--curve-server", serverKey}, 0, "STATUS 1\n"},
+		"stranger":         {[]string{"--curve-cert", strangerFile, "--curve-server", serverKey}, 8, ""},
+		"wrong server key": {[]string{"--curve-cert", friendFile, "--curve-server", strangerKey}, 8, ""},
+		"plain":            {nil, 8, ""},
+	} {
+		p := run1(t, append([]string{"gossip", "--connect", at, "--status", "--timeout", "3s"}, c.flags...)...)
+		if status := p.finish(); status != c.status || p.out.String() != c.out {
+			t.Errorf("%s: status %d, %q, want %d, %q: %s", name, status, p.out.String(), c.status, c.out, p.err.String())
+		}
+	}
+	for _, flags := range [][]string{{"--curve-allow", friendKey}, {"--curve-allow", "short", "--curve-cert", serverFile}} {
+		if status := run1(t, append([]string{"gossip"}, flags...)...).finish(); status != 2 {
+			t.Errorf("gossip %v: status %d", flags, status)
 		}
 	}
 }
