@@ -59,7 +59,7 @@ func (l *loop) fromClient(id string, m wire.Message, err error) {
 		// It does not know yet that it was dropped. What it tells now it will not
 		// tell again.
 		l.told(old.client.link, m)
-		l.disown(old)
+		_ = l.disown(old) // or at the next news
 	default:
 		l.reject(id, "out of turn", nil)
 	}
@@ -154,17 +154,22 @@ func (l *loop) readmit(old *lapsed) {
 	l.news = true
 }
 
-// disown tells a dropped client that it was, so that it says HELLO.
-func (l *loop) disown(old *lapsed) {
+// disown tells a dropped client that it was, so that it says HELLO. It returns
+// errFull if that is to be tried again.
+func (l *loop) disown(old *lapsed) error {
 	if old.told {
-		return
+		return nil
 	}
-	if l.reply([]byte(old.client.id), l.brief[wire.Invalid]) == errGone {
+	switch err := l.reply([]byte(old.client.id), l.brief[wire.Invalid]); err {
+	case nil:
+		old.told = true
+		l.stats.Invalid++
+	case errFull:
+		return err
+	default:
 		delete(l.lapsed, old.client.id)
-		return
 	}
-	old.told = true
-	l.stats.Invalid++
+	return nil
 }
 
 // drop forgets a client.

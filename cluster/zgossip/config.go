@@ -142,8 +142,10 @@ func (n *Node) configure(root *zpl.Item) error {
 	return n.do(func(l *loop) error {
 		changed := l.security
 		secure(&changed)
-		if _, _, err := changed.pair(); err != nil {
-			return err
+		if changed.on() {
+			if _, _, err := changed.pair(); err != nil {
+				return err
+			}
 		}
 		l.security = changed
 		for _, it := range orders {

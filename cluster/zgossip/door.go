@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 
@@ -77,14 +78,31 @@ func onLoopback(address string) bool {
 // bindIPC does not take a path from whoever serves there: libzmq would unlink it
 // without asking.
 func (l *loop) bindIPC(endpoint, address string) (string, error) {
-	if c, err := net.Dial("unix", address); err == nil {
-		c.Close()
-		return "", ErrInUse
+	if err := probe(address); err != nil {
+		return "", err
 	}
 	if err := l.secureServer(l.router); err != nil {
 		return "", err
 	}
 	return endpoint, bindError(l.router.Bind(endpoint))
+}
+
+// probe returns an error if a path or abstract name is not to be taken.
+func probe(address string) error {
+	if info, err := os.Lstat(address); err == nil && info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%w: there is a file that is no socket", ErrEndpoint)
+	}
+	c, err := net.Dial("unix", address)
+	switch {
+	case err == nil:
+		c.Close()
+		return fmt.Errorf("%w: stop it or choose another", ErrInUse)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		return nil // nobody, or a socket that is left over
+	case errors.Is(err, unix.EAGAIN):
+		return fmt.Errorf("%w: stop it or choose another", ErrInUse) // it is busy
+	}
+	return err
 }
 
 func bindError(err error) error {

@@ -153,6 +153,18 @@ func TestEndpoints(t *testing.T) {
 	}
 	must(t, n.Connect("tcp://127.0.0.1:9", ""))
 	must(t, n.Connect("tcp://127.0.0.1:9", "")) // no second one
+	public, _ := keyPair(t)
+	if err := n.Connect("tcp://127.0.0.1:9", public); !errors.Is(err, ErrConnected) {
+		t.Errorf("connected with another key: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, []byte("precious"), 0o600))
+	if _, err := n.Bind("ipc://" + file); !errors.Is(err, ErrEndpoint) {
+		t.Errorf("bound in the place of a file: %v", err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "precious" {
+		t.Errorf("the file has %q, %v", text, err)
+	}
 	if stats, err := n.Stats(); err != nil || stats.Remotes != 1 {
 		t.Errorf("%d remotes, %v", stats.Remotes, err)
 	}

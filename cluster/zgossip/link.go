@@ -22,8 +22,12 @@ const (
 	recvHWM = 256
 )
 
-// retryEvery is how often a neighbour who does not read is tried.
-const retryEvery = 5 * time.Millisecond
+// How soon a neighbour who does not read is tried again: the later the longer
+// nobody of them has read anything.
+const (
+	leastRetry = 5 * time.Millisecond
+	mostRetry  = 200 * time.Millisecond
+)
 
 var (
 	errFull = errors.New("no room")       // libzmq has none for the neighbour
@@ -87,6 +91,9 @@ func (l *loop) catchUp(k *link) {
 func (l *loop) wait(k *link) {
 	if !k.stuck {
 		k.stuck = true
+		if len(l.stuck) == 0 && !l.retryAt.After(l.now) {
+			l.retryIn, l.retryAt = leastRetry, l.now.Add(leastRetry)
+		}
 		l.stuck = append(l.stuck, k)
 	}
 }
@@ -144,14 +151,24 @@ func (l *loop) say(k *link, id wire.ID) error {
 	return k.put(l.brief[id])
 }
 
-// retry tries the neighbours that do not read.
+// retry tries the neighbours that do not read, when it is time to.
 func (l *loop) retry() {
-	waiting := l.stuck
+	if len(l.stuck) == 0 || l.now.Before(l.retryAt) {
+		return
+	}
+	waiting, moved := l.stuck, false
 	l.stuck = nil
 	for _, k := range waiting {
+		sent := k.sent
 		k.stuck = false
 		l.catchUp(k)
+		moved = moved || k.sent != sent || !k.stuck
 	}
+	l.retryIn = min(2*l.retryIn, mostRetry)
+	if moved {
+		l.retryIn = leastRetry
+	}
+	l.retryAt = l.now.Add(l.retryIn)
 }
 
 // sendError makes errFull or errGone of what libzmq says.

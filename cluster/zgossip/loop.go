@@ -62,7 +62,9 @@ type loop struct {
 	untold   []string // routing ids of lapsed clients
 	remotes  map[string]*remote
 	bySocket map[*zmq.Socket]*remote
-	stuck    []*link
+	stuck    []*link // that do not read
+	retryAt  time.Time
+	retryIn  time.Duration
 	waiters  []waiter
 	monitors int // names of monitors
 
@@ -190,7 +192,7 @@ func (l *loop) turn() error {
 	if l.box.Sleep() {
 		wait = l.timers.wait(time.Now(), longest)
 		if len(l.stuck) > 0 {
-			wait = min(wait, retryEvery)
+			wait = min(wait, max(time.Until(l.retryAt), time.Millisecond))
 		}
 	}
 	polled, err := l.poller.Poll(wait)
@@ -293,12 +295,10 @@ func (l *loop) spread() {
 	for _, r := range l.remotes {
 		l.catchUp(r.link)
 	}
-	for _, id := range l.untold {
-		if old := l.lapsed[id]; old != nil {
-			l.disown(old)
-		}
-	}
-	l.untold = nil
+	l.untold = slices.DeleteFunc(l.untold, func(id string) bool {
+		old := l.lapsed[id]
+		return old == nil || l.disown(old) == nil
+	})
 }
 
 // settle lets those go on who wait for all remotes.

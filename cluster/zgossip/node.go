@@ -24,16 +24,17 @@ import (
 
 // Errors of a node. Most come wrapped with what was tried.
 var (
-	ErrClosed   = errors.New("gossip node is closed")
-	ErrInUse    = errors.New("somebody serves this endpoint")
-	ErrEndpoint = errors.New("not an endpoint: want tcp://ADDRESS:PORT, ipc://PATH or inproc://NAME")
-	ErrKey      = errors.New("not a CURVE key: want 40 characters of Z85, and a public key that belongs to the secret one")
-	ErrShared   = errors.New("a node that shares its context cannot serve with CURVE")
-	ErrTuple    = errors.New("not a tuple")
-	ErrTTL      = errors.New("a ttl is 0, or one second to 49 days")
-	ErrFull     = errors.New("no room for more tuples")
-	ErrConfig   = errors.New("wrong configuration")
-	ErrUnsynced = errors.New("not every server has answered")
+	ErrClosed    = errors.New("gossip node is closed")
+	ErrInUse     = errors.New("somebody serves this endpoint")
+	ErrEndpoint  = errors.New("not an endpoint: want tcp://ADDRESS:PORT, ipc://PATH or inproc://NAME")
+	ErrKey       = errors.New("not a CURVE key: want 40 characters of Z85, and a public key that belongs to the secret one")
+	ErrShared    = errors.New("a node that shares its context cannot serve with CURVE")
+	ErrConnected = errors.New("connected already, with another key or none")
+	ErrTuple     = errors.New("not a tuple")
+	ErrTTL       = errors.New("a ttl is 0, or one second to 49 days")
+	ErrFull      = errors.New("no room for more tuples")
+	ErrConfig    = errors.New("wrong configuration")
+	ErrUnsynced  = errors.New("not every server has answered")
 )
 
 // What Config leaves zero, and the bounds of a ttl.
@@ -111,6 +112,7 @@ func Start(cfg Config) (*Node, error) {
 	ready := make(chan error)
 	n.running.Go(func() {
 		defer close(n.done)
+		defer close(n.loop.events.ended)
 		n.loop.run(ready)
 	})
 	if err := <-ready; err != nil {
@@ -138,7 +140,6 @@ func (n *Node) Close() error {
 	n.closing.Do(func() {
 		_ = n.do(func(l *loop) error { l.stopped = true; return nil })
 		n.running.Wait()
-		close(n.loop.events.ended)
 		err = errors.Join(n.loop.err, n.term())
 	})
 	return err

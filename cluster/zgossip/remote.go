@@ -68,6 +68,9 @@ type ping struct {
 // whenever it breaks.
 func (l *loop) connect(endpoint, serverKey string) error {
 	if old := l.remotes[endpoint]; old != nil {
+		if old.serverKey != serverKey {
+			return ErrConnected
+		}
 		return nil
 	}
 	if err := checkConnect(endpoint); err != nil {
