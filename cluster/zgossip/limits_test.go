@@ -118,6 +118,29 @@ func TestFull(t *testing.T) {
 	must(t, full.Publish("one more", "012345", 0))
 }
 
+// TestTooLong: a value beyond what a node takes is refused, and costs the others
+// nothing, whichever end of a connection the node is.
+func TestTooLong(t *testing.T) {
+	big := start(t, Config{MaxValue: 1 << 20})
+	must(t, big.Publish("big", strings.Repeat("x", 10_000), 0))
+	must(t, big.Publish("small", "1", 0))
+	small := start(t, Config{MaxValue: 1000})
+	must(t, small.Connect(bind(t, big, "tcp://127.0.0.1:*"), ""))
+	settle(t, small)
+	expectStatus(t, small, 1)
+	if stats, err := small.Stats(); err != nil || stats.Malformed != 1 || stats.Reopened != 0 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+
+	s := rawSocket(t, zmq.DEALER)
+	must(t, s.Connect(bind(t, small, "tcp://127.0.0.1:*")))
+	sendMessage(t, s, wire.Message{ID: wire.Hello})
+	sendMessage(t, s, wire.Message{ID: wire.Publish, Key: "k", Value: strings.Repeat("x", 1001)})
+	if m := recvMessage(t, s); m.ID != wire.Invalid {
+		t.Errorf("a value that is too long is answered %v", m.ID)
+	}
+}
+
 func TestTuplesAreChecked(t *testing.T) {
 	n := start(t, Config{MaxValue: 1000})
 	for _, c := range [][2]string{

@@ -25,6 +25,9 @@ const (
 	// batch bounds the messages of one socket that are handled before others get
 	// their turn.
 	batch = 256
+	// frameSlack is by how much a client's frame may be too long and still be
+	// answered INVALID; libzmq cuts off who sends more, before it takes memory.
+	frameSlack = 4096
 	// longest is how long a poll lasts at most.
 	longest = time.Minute
 
@@ -141,7 +144,7 @@ func (l *loop) open() error {
 	err = errors.Join(
 		l.router.SetRouterMandatory(1),
 		l.router.SetSndhwm(sendHWM), l.router.SetRcvhwm(recvHWM),
-		l.router.SetMaxmsgsize(l.limits.MaxFrame()),
+		l.router.SetMaxmsgsize(l.limits.MaxFrame()+frameSlack),
 		l.router.SetIpv6(true),
 	)
 	if err != nil {

@@ -96,7 +96,8 @@ func (r *remote) open() error {
 	}
 	err = errors.Join(
 		r.socket.SetSndhwm(sendHWM), r.socket.SetRcvhwm(recvHWM),
-		r.socket.SetMaxmsgsize(l.limits.MaxFrame()),
+		// A tuple that is too long for this node is not to cost the others.
+		r.socket.SetMaxmsgsize(max(l.limits.MaxFrame(), int64(l.cfg.MaxBytes))),
 		r.socket.SetReconnectIvl(redialIvl), r.socket.SetReconnectIvlMax(redialMax),
 		r.socket.SetIpv6(true),
 		l.secureClient(r.socket, r.serverKey),

@@ -110,7 +110,7 @@ func soon(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// A shell script drives nodes with the seed's commands.
+// A shell script drives nodes with zgossip's commands.
 func TestCommand(t *testing.T) {
 	hub := startCZMQ(t)
 	at := hub.bind("tcp://127.0.0.1:*")

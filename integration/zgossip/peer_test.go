@@ -50,7 +50,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// node is a node of a network, CZMQ's or ours, driven as the seed drives its
+// node is a node of a network, CZMQ's or ours, driven as zgossip(3) drives its
 // actor. What cannot be done fails the test.
 type node interface {
 	bind(endpoint string) string
