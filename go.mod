@@ -10,6 +10,7 @@ require (
 	github.com/hashicorp/serf v0.11.0
 	github.com/pebbe/zmq4 v1.4.0
 	github.com/urfave/cli/v2 v2.27.7
+	go.etcd.io/bbolt v1.5.0
 	golang.org/x/sys v0.49.0
 )
 
