@@ -51,8 +51,12 @@ func (s *Service) List(ctx context.Context, dir string) error {
 }
 
 // Make is broker.Names'. It costs a request and an answer, however many brokers
-// there are. If the name exists it is in the tree when fs.ErrExist is returned.
+// there are, and that again for each directory above that is not known here. If the
+// name exists it is in the tree when fs.ErrExist is returned.
 func (s *Service) Make(ctx context.Context, e broker.Entry) error {
+	if err := s.findAbove(ctx, e.Path); err != nil {
+		return wrap("make", e.Path, err)
+	}
 	if !e.Transient {
 		if err := s.makeReal(ctx, e.Path); err != nil {
 			return wrap("make", e.Path, err)
@@ -68,6 +72,29 @@ func (s *Service) Make(ctx context.Context, e broker.Entry) error {
 		s.mu.Unlock()
 	}
 	return wrap("make", e.Path, err)
+}
+
+// findAbove asks for what is above path and not known here: it might be a pipe.
+func (s *Service) findAbove(ctx context.Context, path string) error {
+	var unknown []string
+	s.mu.Lock()
+	above(path, func(p string) {
+		if s.names.shows(p) == nil {
+			unknown = append(unknown, p)
+		}
+	})
+	s.mu.Unlock()
+	for _, p := range unknown {
+		if err := s.Find(ctx, p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names.blocked(path) {
+		return broker.ErrNotDir
+	}
+	return nil
 }
 
 // makeReal makes directories above path that are there because of what they hold

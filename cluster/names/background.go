@@ -177,8 +177,9 @@ func (s *Service) end(n *node) {
 	}
 	e := *n.entry
 	e.Dead = true
-	n, _ = s.settle(e)
+	n, e = s.settle(e)
 	s.names.settle(n)
+	s.hint(e)
 }
 
 // sweepTransients ends those of this home that have no ends, and returns those of

@@ -190,7 +190,23 @@ func (s *Service) make(m *peer.NamesMessage) peer.NamesMessage {
 	e.Token, e.Dead = m.Token, false
 	n, e := s.settle(e)
 	s.names.settle(n)
+	s.hint(e)
 	return peer.NamesMessage{Entries: []Entry{e}}
+}
+
+// hint tells the homes of directories that a transient name keeps what becomes of
+// it: they would not know that these exist.
+func (s *Service) hint(e Entry) {
+	if !e.Transient {
+		return
+	}
+	m := peer.NamesMessage{Kind: peer.NamesPropose, Entries: []Entry{e}}
+	above(e.Path, func(p string) {
+		home := s.home(p)
+		if n := s.names.at(p); home != s.self && (n == nil || !n.alive()) {
+			s.net.Send(home, m.Append(nil))
+		}
+	})
 }
 
 // existing returns how a path shows, to be changed, and whether it does.
