@@ -69,7 +69,7 @@ func (m *mapping) show(n *node) {
 	} else {
 		delete(m.hidden, n)
 	}
-	if want == nil || blocks && turned {
+	if want == nil || blocks {
 		for _, c := range n.children {
 			if c.shown != nil || turned {
 				m.show(c)
