@@ -173,14 +173,18 @@ func (s *Service) Start(net Net, tree Tree, arb Arbiter) error {
 }
 
 // Close ends the service, waits for its goroutines and brings the state directory
-// up to date. Calls under way get ErrClosed.
+// up to date. Calls under way get ErrClosed. A second Close does nothing.
 func (s *Service) Close() error {
 	if s.stop == nil {
 		return nil
 	}
 	s.mu.Lock()
+	again := s.closed
 	s.closed = true
 	s.mu.Unlock()
+	if again {
+		return nil
+	}
 	s.stop()
 	s.running.Wait()
 	if s.store == nil {
