@@ -262,11 +262,15 @@ func (s *Service) setMode(ctx context.Context, from peer.ID, m *peer.NamesMessag
 // called with the lock held, and gives it back. A directory that nobody has made is
 // made thereby.
 func (s *Service) change(ctx context.Context, from peer.ID, e Entry, same bool) peer.NamesMessage {
-	if n := s.names.at(e.Path); same && n.alive() {
+	n := s.names.at(e.Path)
+	if same && n.alive() {
 		defer s.mu.Unlock()
 		return peer.NamesMessage{Entries: []Entry{e}}
 	}
-	n, e := s.settle(e)
+	if e.Dir {
+		e.Transient = false
+	}
+	n, e = s.settle(e)
 	s.names.settle(n)
 	s.mu.Unlock()
 	if !e.Transient {

@@ -60,7 +60,7 @@ func expected(entries []Entry) string {
 			if ok && !up.Dead {
 				return
 			}
-			implied := Entry{Path: p, Dir: true, Perm: 0o711}
+			implied := Entry{Path: p, Dir: true, Transient: true, Perm: 0o711}
 			if ok && up.Dir {
 				implied.Perm, implied.UID, implied.GID = up.Perm, up.UID, up.GID
 			}

@@ -47,6 +47,8 @@ func (s *Service) pullStale(ctx context.Context) {
 }
 
 func (s *Service) pull(ctx context.Context, which func(*remote) bool) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.AckTimeout)
+	defer cancel()
 	var pulls []*pull
 	s.mu.Lock()
 	for id, r := range s.peers {

@@ -34,6 +34,8 @@ type world struct {
 	cut   map[[2]string]bool // from, to
 	sent  map[peer.NamesKind]int
 	bytes int
+
+	real bool // hosts have brokers
 }
 
 // host is a broker as far as names go.
@@ -41,7 +43,8 @@ type host struct {
 	*Service
 	w    *world
 	id   peer.ID
-	tree *model
+	tree *model         // what names show in, unless
+	b    *broker.Broker // this is set
 
 	mu     sync.Mutex // guards below
 	live   []peer.ID
@@ -64,6 +67,7 @@ func (w *world) boot(node string, boot uint64, cfg Config) *host {
 	w.t.Helper()
 	h := &host{w: w, id: peer.ID{Node: node, Boot: boot}, kick: make(chan struct{}, 1), quit: make(chan struct{})}
 	h.tree = newModel(w.t, node)
+	var tree Tree = h.tree
 	h.live = []peer.ID{h.id}
 	cfg.Log = slog.New(slog.NewTextHandler(w.t.Output(), nil)).With("host", node)
 	cfg.Now = func() time.Time {
@@ -72,7 +76,12 @@ func (w *world) boot(node string, boot uint64, cfg Config) *host {
 		return time.Now().Add(h.clock)
 	}
 	h.Service = New(cfg)
-	if err := h.Start(h, h.tree, h.tree); err != nil {
+	var ends Arbiter = h.tree
+	if w.real {
+		h.b = broker.New(broker.Config{Names: h.Service, Owner: broker.Owner{Perm: 0o755}, Log: cfg.Log})
+		tree, ends = h.b, w
+	}
+	if err := h.Start(h, tree, ends); err != nil {
 		w.t.Fatal(err)
 	}
 	h.done.Go(h.pump)
@@ -164,7 +173,27 @@ func (w *world) kill(h *host) {
 	h.end()
 }
 
+// Open reports whether a broker has an end of the pipe, as the home of its ends would.
+func (w *world) Open(path string) bool {
+	w.mu.Lock()
+	hosts := slices.Collect(maps.Values(w.hosts))
+	w.mu.Unlock()
+	return slices.ContainsFunc(hosts, func(h *host) bool {
+		return h.b.Each(func(p string, a broker.Attr) error {
+			if p == path && a.Stat.Open() {
+				return errOpen
+			}
+			return nil
+		}) != nil
+	})
+}
+
+func (w *world) Retire(string) {}
+
 func (h *host) end() {
+	if h.b != nil {
+		h.b.Close()
+	}
 	if err := h.Close(); err != nil {
 		h.w.t.Error(err)
 	}
@@ -475,4 +504,7 @@ func in(t *testing.T, cfg Config, f func(w *world)) {
 	})
 }
 
-var errNone = fs.ErrNotExist
+var (
+	errNone = fs.ErrNotExist
+	errOpen = errors.New("open")
+)

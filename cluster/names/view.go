@@ -27,9 +27,9 @@ func (m *mapping) wanted(n *node) *Entry {
 }
 
 // implied is a directory that is there because of what it holds. As no broker has
-// stamped it, whatever one has wins.
+// stamped it, whatever one has wins. It is transient as it goes with what it holds.
 func (m *mapping) implied(n *node) *Entry {
-	e := &Entry{Path: n.path, Dir: true, Perm: m.owner.Perm, UID: m.owner.UID, GID: m.owner.GID}
+	e := &Entry{Path: n.path, Dir: true, Transient: true, Perm: m.owner.Perm, UID: m.owner.UID, GID: m.owner.GID}
 	if n.entry != nil && n.entry.Dir {
 		e.Perm, e.UID, e.GID = n.entry.Perm, n.entry.UID, n.entry.GID
 	}
