@@ -5,8 +5,8 @@
 package names
 
 import (
-	"cmp"
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -35,7 +35,7 @@ func (s *Service) background() {
 	join := time.NewTimer(0)
 	defer join.Stop()
 	waiting := true // join is running
-	var last string
+	var turns []peer.ID
 	for {
 		select {
 		case <-s.life.Done():
@@ -55,42 +55,34 @@ func (s *Service) background() {
 			s.pullStale(s.life)
 		case <-tick.C:
 			s.tidy()
-			last = s.compareNext(last)
+			turns = s.compareNext(turns)
 		}
 	}
 }
 
-// compareNext compares the map with that of the next peer after the node last.
-func (s *Service) compareNext(last string) string {
+// compareNext compares the map with that of one peer: each in its turn, in an order
+// that is new every time round, so that news spread as fast as by chance and brokers
+// that started together do not all ask the same one. It returns who is left.
+func (s *Service) compareNext(turns []peer.ID) []peer.ID {
 	s.mu.Lock()
-	var next peer.ID
-	for id := range s.peers {
-		if next == (peer.ID{}) || order(id.Node, next.Node, last) < 0 {
-			next = id
-		}
+	turns = slices.DeleteFunc(turns, func(id peer.ID) bool { return s.peers[id] == nil })
+	if len(turns) == 0 {
+		turns = slices.Collect(maps.Keys(s.peers))
+		rand.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
 	}
+	if len(turns) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	next := turns[0]
 	r := s.peers[next]
 	s.mu.Unlock()
-	if r == nil {
-		return last
-	}
 	ctx, cancel := context.WithTimeout(s.life, s.cfg.AckTimeout)
 	defer cancel()
 	if err := s.compare(ctx, next, r); err != nil && s.life.Err() == nil {
 		s.log.Debug("a peer does not compare names", "peer", next, "error", err)
 	}
-	return next.Node
-}
-
-// order compares nodes going round from after last.
-func order(a, b, last string) int {
-	if (a > last) != (b > last) {
-		if a > last {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Compare(a, b)
+	return turns[1:]
 }
 
 // tidy clears away what has had its time.
@@ -98,6 +90,8 @@ func (s *Service) tidy() {
 	s.mu.Lock()
 	s.flushDrops()
 	s.trim()
+	now := s.cfg.Now()
+	maps.DeleteFunc(s.claims, func(_ string, r reservation) bool { return now.After(r.until) })
 	s.purge()
 	unsure := s.sweepTransients()
 	hidden := s.longHidden()

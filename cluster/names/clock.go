@@ -26,16 +26,10 @@ type clock struct {
 // warnAgain is how long a node's clock is not complained about again.
 const warnAgain = 10 * time.Minute
 
-// now returns a stamp later than all before.
+// now returns a stamp later than all that were given or seen before.
 func (c *clock) now() peer.Stamp {
 	c.last = min(max(c.wall().UnixNano(), c.last+1), peer.MaxTime)
 	return peer.Stamp{Time: c.last, Node: c.node}
-}
-
-// after returns a stamp later than s, too, which holds against it.
-func (c *clock) after(s peer.Stamp) peer.Stamp {
-	c.last = max(c.last, s.Time)
-	return c.now()
 }
 
 // see moves the clock to a peer's stamp.

@@ -5,10 +5,13 @@
 package names
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,11 +59,16 @@ func TestQuietBackground(t *testing.T) {
 		}
 		w.same(h...)
 		time.Sleep(time.Minute)
-		before, seconds := w.bytes, 100
+		octets := func() int {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.bytes
+		}
+		before, seconds := octets(), 100
 		if got := w.counted(func() { time.Sleep(time.Duration(seconds) * time.Second) }); got > 2*20*(seconds+1) {
 			t.Errorf("%d messages in %d s of 20 brokers", got, seconds)
 		}
-		if per := (w.bytes - before) / 20 / seconds; per > 100 {
+		if per := (octets() - before) / 20 / seconds; per > 100 {
 			t.Errorf("%d octets a second and broker", per)
 		}
 	})
@@ -146,6 +154,29 @@ func TestHomeKilled(t *testing.T) {
 			w.same(alive...)
 		})
 	}
+}
+
+// TestNewHomeAsks: a new home knows what only the creator and the old home knew, also
+// while the creator has not yet seen that the home has changed.
+func TestNewHomeAsks(t *testing.T) {
+	in(t, Config{SyncInterval: time.Hour}, func(w *world) {
+		h := w.cluster(4)
+		for _, x := range h {
+			x.ls("")
+		}
+		path := h[0].pathAt("p", h[1])
+		for i := 0; peer.Home(path, []string{h[0].id.Node, h[2].id.Node, h[3].id.Node}) != h[2].id.Node; i++ {
+			path = h[0].pathAt(fmt.Sprint("p", i, "-"), h[1])
+		}
+		w.must(h[0].mkfifo(path))
+		w.kill(h[1])
+		for _, x := range h[2:] {
+			x.see([]peer.ID{h[0].id, h[2].id, h[3].id})
+		}
+		synctest.Wait()
+		w.want(h[3].mkdir(path), fs.ErrExist)
+		w.must(h[3].Find(w.t.Context(), path))
+	})
 }
 
 // TestAnswerLost: a request whose answer is lost with the home is sent again, and is
@@ -367,6 +398,71 @@ func (h *host) any(rng *rand.Rand) error {
 	default:
 		return h.List(h.w.t.Context(), path)
 	}
+}
+
+// TestSpread: without a listing, too, every host knows every name soon.
+func TestSpread(t *testing.T) {
+	for _, n := range []int{10, 50} {
+		in(t, Config{}, func(w *world) {
+			h := w.cluster(n)
+			time.Sleep(10 * time.Second)
+			for i := range 100 {
+				w.must(h[i%n].mkfifo(fmt.Sprint("n", i)))
+			}
+			start := time.Now()
+			w.same(h...)
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("%d hosts have the same after %v", n, took)
+			}
+		})
+	}
+}
+
+// TestSkewIsReported: once, with how much.
+func TestSkewIsReported(t *testing.T) {
+	var lines bytes.Buffer
+	now := time.Unix(1000, 0)
+	c := clock{node: "here", wall: func() time.Time { return now }, maxSkew: time.Hour, warned: map[string]time.Time{}}
+	c.log = slog.New(slog.NewTextHandler(&lines, nil))
+	for range 5 {
+		now = now.Add(time.Second)
+		c.see(peer.Stamp{Time: now.Add(2 * time.Hour).UnixNano(), Node: "there"})
+		c.see(peer.Stamp{Time: now.Add(time.Minute).UnixNano(), Node: "fine"})
+	}
+	if n := strings.Count(lines.String(), "ahead=2h0m0s"); n != 1 || strings.Contains(lines.String(), "fine") {
+		t.Errorf("log: %s", &lines)
+	}
+	if s := c.now(); s.Time <= now.Add(2*time.Hour).UnixNano() {
+		t.Error("behind what it has seen")
+	}
+}
+
+// TestTombstones: they are forgotten after their age, on all hosts, and what is as old
+// does not come back from one that still has them.
+func TestTombstones(t *testing.T) {
+	in(t, Config{TombstoneAge: time.Hour}, func(w *world) {
+		h := w.cluster(3)
+		for i := range 50 {
+			path := fmt.Sprint("d", i)
+			w.must(h[i%3].mkdir(path))
+			w.must(h[(i+1)%3].rmdir(path))
+		}
+		time.Sleep(50 * time.Minute)
+		count := func(x *host) int {
+			x.Service.mu.Lock()
+			defer x.Service.mu.Unlock()
+			return x.Service.names.count
+		}
+		if n := count(h[0]); n != 50 {
+			t.Errorf("%d tombstones remembered, not 50", n)
+		}
+		time.Sleep(20 * time.Minute)
+		for _, x := range h {
+			if n := count(x); n != 0 {
+				t.Errorf("%s remembers %d names", x.id.Node, n)
+			}
+		}
+	})
 }
 
 // TestJoin: a host that comes later learns all, and what it brings is learned.

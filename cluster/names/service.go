@@ -298,9 +298,6 @@ func (s *Service) note(n *node, mine bool) {
 // its stamp. The caller shows it.
 func (s *Service) settle(e Entry) (*node, Entry) {
 	e.Stamp = s.clock.now()
-	if old := s.names.get(e.Path); old != nil {
-		e.Stamp = s.clock.after(old.Stamp)
-	}
 	n, _ := s.names.put(&e)
 	s.note(n, true)
 	s.names.record(n)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
+	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
 // pairs calls f with three hosts in all roles: who asks, who is the home, who looks.
@@ -221,8 +222,8 @@ func TestRenameOpenBelow(t *testing.T) {
 // TestTransient: the creator and the home know a client's name, others find and list
 // it, and it goes with its last end.
 func TestTransient(t *testing.T) {
-	roles(t, func(w *world, asks, home, looks *host, path string) {
-		path = asks.pathAt("dir/x", home)
+	roles(t, func(w *world, asks, home, looks *host, _ string) {
+		path := asks.pathAt("dir/x", home)
 		w.must(asks.open(path))
 		home.tree.setOpen(path, true)
 		w.want(looks.open(path), fs.ErrExist)
@@ -252,10 +253,12 @@ func TestTransientLeftBehind(t *testing.T) {
 	in(t, Config{}, func(w *world) {
 		h := w.cluster(3)
 		gone, kept := h[0].pathAt("gone", h[1]), h[0].pathAt("kept", h[2])
+		for i := 0; peer.Home(kept, []string{h[0].id.Node, h[1].id.Node}) != h[0].id.Node; i++ {
+			kept = h[0].pathAt(fmt.Sprint("kept", i, "-"), h[2]) // whose home will not be its creator
+		}
 		w.must(h[0].open(gone))
 		w.must(h[1].open(kept))
 		w.must(h[1].Find(w.t.Context(), gone))
-		w.must(h[1].Find(w.t.Context(), kept))
 		w.kill(h[2])
 		h[1].tree.setOpen(kept, true)
 		h[0].tree.setOpen(kept, true)

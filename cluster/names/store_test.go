@@ -101,6 +101,40 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestClockAfterCrash: stamps that were given but not written are not given again.
+func TestClockAfterCrash(t *testing.T) {
+	frozen := func() time.Time { return time.Unix(5000, 0) }
+	dir, copied := t.TempDir(), t.TempDir()
+	s, _, _, err := alone(t, dir, 1, Config{Now: frozen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	fill(t, s, 10)
+	flushed(t, s, 10)
+	before, err := os.ReadFile(filepath.Join(dir, storeName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(copied, storeName), before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var last int64
+	for range 1000 { // these the copy lacks
+		s.mu.Lock()
+		last = s.clock.now().Time
+		s.mu.Unlock()
+	}
+	s2, _, _, err := alone(t, copied, 2, Config{Now: frozen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s2.Close()
+	if now := s2.clock.now().Time; now <= last {
+		t.Errorf("a stamp was given twice: %d after %d", now, last)
+	}
+}
+
 // TestLocked: two brokers on one directory would each overwrite the other.
 func TestLocked(t *testing.T) {
 	dir := t.TempDir()
