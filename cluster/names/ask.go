@@ -182,6 +182,8 @@ func (s *Service) ask(ctx context.Context, m peer.NamesMessage) ([]peer.NamesMes
 	if err := broker.CheckName(m.Entry.Path); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Limit, ErrSilent)
+	defer cancel()
 	m.Kind = peer.NamesAsk
 	m.Token = rand.Uint64() | 1
 	patience := s.cfg.Now().Add(s.cfg.AckTimeout)

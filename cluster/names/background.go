@@ -92,6 +92,7 @@ func (s *Service) tidy() {
 	s.trim()
 	now := s.cfg.Now()
 	maps.DeleteFunc(s.claims, func(_ string, r reservation) bool { return now.After(r.until) })
+	maps.DeleteFunc(s.served, func(_ request, at time.Time) bool { return now.Sub(at) > s.cfg.Recent })
 	s.purge()
 	unsure := s.sweepTransients()
 	hidden := s.longHidden()

@@ -221,6 +221,39 @@ func TestAnswerLost(t *testing.T) {
 	})
 }
 
+// TestSentTwice: the second copy of a request, which comes late, does not undo what
+// others have done since.
+func TestSentTwice(t *testing.T) {
+	in(t, Config{}, func(w *world) {
+		h := w.cluster(3)
+		path := h[0].pathAt("p", h[1])
+		w.mu.Lock()
+		w.twice = true
+		w.mu.Unlock()
+		w.must(h[0].mkfifo(path))
+		w.must(h[0].chmod(path, 0o600))
+		w.mu.Lock()
+		w.twice = false
+		late := w.late
+		w.mu.Unlock()
+		w.must(h[2].chmod(path, 0o640))
+		for _, f := range late {
+			h[1].post(f)
+		}
+		synctest.Wait()
+		w.must(h[0].look(path))
+		if e, _ := h[0].tree.get(path); e.Owner.Perm != 0o640 {
+			t.Errorf("an old request came back: %o", e.Owner.Perm)
+		}
+		w.must(h[2].rm(path))
+		for _, f := range late {
+			h[1].post(f)
+		}
+		synctest.Wait()
+		w.want(h[2].Find(w.t.Context(), path), errNone)
+	})
+}
+
 // TestViewsDiffer: while brokers disagree about who is alive requests still end.
 func TestViewsDiffer(t *testing.T) {
 	in(t, Config{}, func(w *world) {
@@ -243,8 +276,7 @@ func TestViewsDiffer(t *testing.T) {
 }
 
 // TestSilentPeer: a host that takes nothing in holds a removal up for AckTimeout, and
-// a listing; a create not at all unless it is the home, and then until the context
-// ends.
+// a listing; a create not at all unless it is the home, and then for Limit.
 func TestSilentPeer(t *testing.T) {
 	in(t, Config{}, func(w *world) {
 		h := w.cluster(3)
@@ -275,6 +307,17 @@ func TestSilentPeer(t *testing.T) {
 		if h[2].tree.has(path) {
 			t.Error("a host knows what it was not told")
 		}
+		h[2].mu.Lock()
+		h[2].silent = true
+		h[2].mu.Unlock()
+		start := time.Now()
+		w.want(h[0].mkfifo(h[0].pathAt("theirs", h[2])), ErrSilent)
+		if took := time.Since(start); took != 30*time.Second {
+			t.Errorf("a silent home was waited for %v", took)
+		}
+		h[2].mu.Lock()
+		h[2].silent = false
+		h[2].mu.Unlock()
 		w.same(h...)
 	})
 }
@@ -357,7 +400,7 @@ func storm(w *world, seed uint64) {
 		}
 	}
 	w.same(h...)
-	time.Sleep(time.Minute)
+	time.Sleep(5 * time.Minute)
 	shown := w.same(h...)
 	for _, x := range h {
 		x.ls("")
@@ -365,8 +408,8 @@ func storm(w *world, seed uint64) {
 			w.t.Errorf("a listing changes what %s has", x.id.Node)
 		}
 		x.Service.mu.Lock()
-		if len(x.calls)+len(x.tells)+len(x.serving)+len(x.busy) > 0 {
-			w.t.Errorf("%s keeps %d calls, %d announcements, %d requests, %d turns", x.id.Node, len(x.calls), len(x.tells), len(x.serving), len(x.busy))
+		if len(x.calls)+len(x.tells)+len(x.served)+len(x.busy)+len(x.claims) > 0 {
+			w.t.Errorf("%s keeps %d calls, %d announcements, %d requests, %d turns, %d claims", x.id.Node, len(x.calls), len(x.tells), len(x.served), len(x.busy), len(x.claims))
 		}
 		x.Service.mu.Unlock()
 	}

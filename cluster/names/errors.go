@@ -19,6 +19,9 @@ var (
 	ErrClosed = errors.New("the map of names is closed")
 	// ErrLocked: another broker has the state directory.
 	ErrLocked = errors.New("state directory is in use by another broker")
+	// ErrSilent: the broker that decides about a name does not answer, and has not been
+	// found dead so far.
+	ErrSilent = errors.New("the name's home does not answer")
 	// ErrTooMany: a directory holds more than can move in one step.
 	ErrTooMany = errors.New("directory holds too many names to be renamed")
 	// ErrRefused: a peer does not understand what is asked of it.

@@ -46,31 +46,28 @@ func (s *Service) take(ctx context.Context, path string) (func(), error) {
 }
 
 // asked serves a peer's request: at once where that does not wait, else on a
-// goroutine. A request that came before and is being served is let go of.
+// goroutine. One that came before is let go of: its answer is on the way, and what it
+// wanted may have been changed again by now.
 func (s *Service) asked(from peer.ID, m *peer.NamesMessage) {
 	if err := broker.CheckName(m.Entry.Path); err != nil {
 		s.log.Warn("a peer's request is left out", "peer", from, "name", m.Entry.Path, "error", err)
 		return
 	}
 	key := request{from, m.ID}
+	serve := func() { s.answer(from, m.ID, s.decide(s.life, from, m)) }
 	s.mu.Lock()
-	if _, twice := s.serving[key]; twice {
-		s.mu.Unlock()
-		return
+	_, twice := s.served[key]
+	if !twice {
+		s.served[key] = s.cfg.Now()
 	}
-	if !s.prompt(m) {
-		s.serving[key] = struct{}{}
-		s.spawn(func() {
-			s.answer(from, m.ID, s.decide(s.life, from, m))
-			s.mu.Lock()
-			delete(s.serving, key)
-			s.mu.Unlock()
-		})
-		s.mu.Unlock()
-		return
+	prompt := s.prompt(m)
+	if !twice && !prompt {
+		s.spawn(serve)
 	}
 	s.mu.Unlock()
-	s.answer(from, m.ID, s.decide(s.life, from, m))
+	if !twice && prompt {
+		serve()
+	}
 }
 
 // prompt reports that a decision does not wait for anybody.
@@ -100,6 +97,9 @@ func (s *Service) decide(ctx context.Context, from peer.ID, m *peer.NamesMessage
 	s.mu.Unlock()
 	if m.Op != peer.NamesOpens && !found {
 		s.pullStale(ctx)
+	}
+	if ctx.Err() != nil {
+		return refuse(peer.NamesNotHome) // nobody waits for it any more
 	}
 	switch m.Op {
 	case peer.NamesFind:
@@ -283,6 +283,9 @@ func (s *Service) remove(ctx context.Context, from peer.ID, m *peer.NamesMessage
 	path := m.Entry.Path
 	if m.Entry.Dir {
 		s.pullAll(ctx) // whether it is empty is known only then
+	}
+	if ctx.Err() != nil {
+		return refuse(peer.NamesNotHome)
 	}
 	s.mu.Lock()
 	n := s.names.at(path)

@@ -38,6 +38,9 @@ func (s *Service) rename(ctx context.Context, from peer.ID, m *peer.NamesMessage
 	case e.Dir:
 		s.pullAll(ctx)
 	}
+	if ctx.Err() != nil {
+		return refuse(peer.NamesNotHome)
+	}
 	pipes, code := s.movable(src, dst)
 	if code != peer.NamesOK {
 		return refuse(code)

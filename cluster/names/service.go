@@ -54,6 +54,8 @@ type Config struct {
 	Owner broker.Owner
 	// AckTimeout bounds how long one silent peer is waited for. 0: 2 s.
 	AckTimeout time.Duration
+	// Limit is how long a call may take when the name's home is silent. 0: 30 s.
+	Limit time.Duration
 	// SyncInterval is how often the map is compared with that of one peer. 0: 1 s.
 	SyncInterval time.Duration
 	// Recent is how long a change may take to be known everywhere: so long, whoever
@@ -73,7 +75,7 @@ func (c *Config) fill() {
 		v *time.Duration
 		d time.Duration
 	}{
-		{&c.AckTimeout, 2 * time.Second}, {&c.SyncInterval, time.Second}, {&c.Recent, 2 * time.Minute},
+		{&c.AckTimeout, 2 * time.Second}, {&c.Limit, 30 * time.Second}, {&c.SyncInterval, time.Second}, {&c.Recent, 2 * time.Minute},
 		{&c.TombstoneAge, 24 * time.Hour}, {&c.MaxSkew, time.Hour},
 	} {
 		if *d.v <= 0 {
@@ -110,22 +112,22 @@ type Service struct {
 	dropping sync.Mutex // guards below; taken under any lock
 	drops    []string
 
-	mu      sync.Mutex // guards below; Tree's and Arbiter's locks are taken under it
-	closed  bool
-	names   *mapping
-	clock   clock
-	purged  time.Time // when tombstones were looked for
-	recent  []change
-	nodes   []string               // of live brokers
-	lives   map[string]peer.ID     // by node
-	peers   map[peer.ID]*remote    // live ones but this
-	moved   chan struct{}          // closed when the view changes
-	calls   map[uint64]*call       // requests of this broker
-	tells   map[uint64]*tell       // that wait for acknowledgements
-	lastID  uint64                 // of both
-	serving map[request]struct{}   // requests of peers
-	busy    map[string]*turn       // paths with a decision that takes several steps
-	claims  map[string]reservation // paths that a rename is about to take
+	mu     sync.Mutex // guards below; Tree's and Arbiter's locks are taken under it
+	closed bool
+	names  *mapping
+	clock  clock
+	purged time.Time // when tombstones were looked for
+	recent []change
+	nodes  []string               // of live brokers
+	lives  map[string]peer.ID     // by node
+	peers  map[peer.ID]*remote    // live ones but this
+	moved  chan struct{}          // closed when the view changes
+	calls  map[uint64]*call       // requests of this broker
+	tells  map[uint64]*tell       // that wait for acknowledgements
+	lastID uint64                 // of both
+	served map[request]time.Time  // requests of peers that came lately, and when
+	busy   map[string]*turn       // paths with a decision that takes several steps
+	claims map[string]reservation // paths that a rename is about to take
 }
 
 // change is one that peers may not know yet.
@@ -146,7 +148,7 @@ func New(cfg Config) *Service {
 	return &Service{
 		cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), moved: make(chan struct{}),
 		lives: make(map[string]peer.ID), peers: make(map[peer.ID]*remote), calls: make(map[uint64]*call), tells: make(map[uint64]*tell),
-		serving: make(map[request]struct{}), busy: make(map[string]*turn), claims: make(map[string]reservation),
+		served: make(map[request]time.Time), busy: make(map[string]*turn), claims: make(map[string]reservation),
 	}
 }
 
