@@ -69,13 +69,20 @@ func (c *Cluster) AskAll(ctx context.Context, question string) []Told {
 	return all
 }
 
-// serveAsk answers a question on a goroutine of its own: it may take a while.
+// serveAsk answers a question, on a goroutine of its own if that may take a while.
 func (c *Cluster) serveAsk(from peer.ID, m *peer.Message) {
 	req, question := m.Req, string(m.Text)
-	c.running.Go(func() {
-		text := c.cfg.Tell(question)
-		c.events.post(func() { c.send(from, &peer.Message{Kind: peer.Told, Req: req, Text: text}) })
-	})
+	switch question {
+	case askFence:
+		c.send(from, &peer.Message{Kind: peer.Told, Req: req})
+	case askLook, askStir:
+		c.running.Go(func() { c.serveLook(from, req, question) })
+	default:
+		c.running.Go(func() {
+			text := c.cfg.Tell(question)
+			c.events.post(func() { c.send(from, &peer.Message{Kind: peer.Told, Req: req, Text: text}) })
+		})
+	}
 }
 
 // Peers returns what is known of the links to the other live brokers.

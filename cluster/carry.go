@@ -37,7 +37,7 @@ func (c *Cluster) Live() []peer.ID { return *c.lives.Load() }
 // not wait; what goes to a broker that is not alive is dropped.
 func (c *Cluster) Send(to peer.ID, payload []byte) {
 	m := peer.Message{Kind: peer.Names, Text: payload}
-	c.sendFrom(to, m.Append(nil))
+	c.sendFrom(to, m.Kind, m.Append(nil))
 }
 
 // Open reports whether a pipe that has its home here is open anywhere, as far as
@@ -52,7 +52,7 @@ func (c *Cluster) Retire(path string) {
 		for _, t := range c.ties {
 			if t.path == path {
 				t.adrift = true
-				t.home = peer.ID{}
+				t.settle() // the home may be about to note it
 			}
 		}
 	})

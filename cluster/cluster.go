@@ -40,11 +40,13 @@ type Cluster struct {
 	log    *slog.Logger
 	events *events
 
+	life    context.Context // until Close
 	stop    context.CancelFunc
 	running sync.WaitGroup // the core
 
-	links     link.Links // set by Start
-	passenger Passenger  // set by Carry; nil: none
+	links     link.Links    // set by Start
+	passenger Passenger     // set by Carry; nil: none
+	moved     atomic.Uint64 // messages: see Sync
 	lives     atomic.Pointer[[]peer.ID]
 
 	// The rest is the core's alone.
@@ -97,7 +99,7 @@ func New(cfg Config) *Cluster {
 // Start begins, with links that have c as their Handler.
 func (c *Cluster) Start(links link.Links) {
 	ctx, stop := context.WithCancel(context.Background())
-	c.links, c.stop = links, stop
+	c.links, c.life, c.stop = links, ctx, stop
 	c.timer = time.AfterFunc(time.Hour, func() { c.events.post(c.payDue) })
 	c.timer.Stop()
 	c.running.Go(func() { c.run(ctx) })
@@ -224,10 +226,13 @@ func (c *Cluster) homeOf(name string) peer.ID { return c.live[peer.Home(name, c.
 // send sends a message with no body.
 func (c *Cluster) send(to peer.ID, m *peer.Message) {
 	c.head = m.Append(c.head[:0])
-	c.sendFrom(to, c.head)
+	c.sendFrom(to, m.Kind, c.head)
 }
 
-func (c *Cluster) sendFrom(to peer.ID, head []byte) { c.links.Send(to, link.Message{Head: head}) }
+func (c *Cluster) sendFrom(to peer.ID, kind peer.Kind, head []byte) {
+	c.moves(kind)
+	c.links.Send(to, link.Message{Head: head})
+}
 
 // call is a request that waits for its answer.
 type call struct {
@@ -307,6 +312,7 @@ func (c *Cluster) receive(from peer.ID, lm link.Message) {
 	if m.Kind != peer.Data {
 		lm.Release()
 	}
+	c.moves(m.Kind)
 	switch m.Kind {
 	case peer.Register:
 		c.serveRegister(from, &m)

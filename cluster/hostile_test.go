@@ -347,6 +347,26 @@ func (h *host) registrations(name string) int {
 	return 0
 }
 
+// The end does not come before the bytes are read, if others may want them: when they
+// have been recalled from a reader and the one that wanted them goes, they are for the
+// first again.
+func TestRecalledAndLeft(t *testing.T) {
+	r := newRig(t, 3)
+	a, b, c := r.hosts[0], r.hosts[1], r.hosts[2]
+	first, wr := a.start("p", readNow).ok(), b.start("p", writeNow).ok()
+	wr.writes("0123456789")
+	r.eventually("all has come", func() bool { return len(arrived(first)) == 10 })
+	second := c.start("p", readNow).ok()
+	wr.close()
+	second.reads("012")
+	r.eventually("it lies there", func() bool { return len(arrived(first)) == 0 })
+	second.close()
+	first.reads("3456789")
+	first.readsErr(io.EOF)
+	first.close()
+	r.allIdle()
+}
+
 // asked reports that a stream from this host is asked for bytes.
 func (h *host) asked(n int) (asked bool) {
 	_ = h.cluster.do(h.t.Context(), func() {
@@ -372,4 +392,27 @@ func TestStopWhileOpening(t *testing.T) {
 	if o := a.start(r.homed("fifo", home), reading).wait(); o.Err != pipe.ErrClosed {
 		t.Errorf("open after the end: %v", o.Err)
 	}
+}
+
+// A name that is retired while an open talks with its home leaves nothing there.
+func TestRetiredWhileOpening(t *testing.T) {
+	r := newRig(t, 2)
+	a, home := r.hosts[0], r.hosts[1]
+	name := r.homed("fifo", home)
+	r.net.SetAll(link5ms())
+	rd := a.start(name, readNow)
+	r.eventually("the home is asked", func() (asked bool) {
+		_ = a.cluster.do(t.Context(), func() { asked = len(a.cluster.calls) > 0 })
+		return asked
+	})
+	a.cluster.Retire(name)
+	home.cluster.Retire(name)
+	rd.ok()
+	r.eventually("forgotten", func() bool { return home.registrations(name) == 0 })
+	wr := home.start(name, writeNow).wait()
+	if wr.Err != pipe.ErrNoReader {
+		t.Errorf("open of the new pipe: %v", wr.Err)
+	}
+	rd.close()
+	r.allIdle()
 }

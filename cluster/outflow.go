@@ -36,12 +36,14 @@ type outflow struct {
 	asked     uint64 // contended: bytes that are waited for there
 	wanted    bool   // bytes are to be recalled
 	recalling bool   // they are: nothing is sent until they have come
+
+	awake bool // the link will ask for more
 }
 
 func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	t := c.byReg[m.To]
 	answer := &peer.Message{Kind: peer.Subscribed, Req: m.Req, Status: peer.Unknown}
-	if t == nil || !t.writes(m.Writer) {
+	if t == nil || t.adrift || !t.writes(m.Writer) {
 		c.send(from, answer)
 		return
 	}
@@ -92,22 +94,43 @@ func (o *outflow) keep() bool {
 	return o.held
 }
 
-func (o *outflow) wake() { o.t.c.links.Wake(o.to, o) }
+func (o *outflow) wake() {
+	o.mu.Lock()
+	o.awake = true
+	o.mu.Unlock()
+	o.t.c.links.Wake(o.to, o)
+}
+
+func (o *outflow) isAwake() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.awake
+}
 
 // Next is the link's to call.
 func (o *outflow) Next(most int) (lm link.Message, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	lm, ok = o.next(most)
+	if o.awake = ok; ok {
+		o.t.c.moved.Add(1)
+	}
+	return lm, ok
+}
+
+// next is called with the lock held.
+func (o *outflow) next(most int) (lm link.Message, ok bool) {
 	if o.wanted && !o.ended { // behind the bytes that it is about
 		o.wanted, o.recalling = false, true
 		m := peer.Message{Kind: peer.Recall, Stream: o.stream}
 		return link.Message{Head: m.Append(nil)}, true
 	}
-	if !o.flowing || o.ended || o.recalling || o.sent >= o.limit {
+	if !o.flowing || o.ended || o.recalling {
 		return lm, false
 	}
 	m := peer.Message{Kind: peer.Data, Stream: o.stream}
-	room := min(max(most, pipe.SegmentSize), int(o.limit-o.sent))
+	// Without room there may still be an End: a full pipe hangs up, too.
+	room := min(max(most, pipe.SegmentSize), int(o.limit-min(o.sent, o.limit)))
 	want := room
 	if o.contended {
 		want = min(int(o.asked), room)
@@ -121,7 +144,7 @@ func (o *outflow) Next(most int) (lm link.Message, ok bool) {
 			o.kept = append(o.kept, c.Retain())
 		}
 		lm.Body = chunks
-	case end && !o.held:
+	case end && !o.held && !(o.contended && o.sent > o.settled): // else they may be recalled
 		o.ended = true
 		m.Kind = peer.End
 	default:

@@ -145,6 +145,11 @@ func TestFullPipe(t *testing.T) {
 	if s := wr.Writer.Ready(nil); s != 0 {
 		t.Errorf("a full pipe is ready as %v", s)
 	}
+	second := b.start("p", writeNow).ok()
+	wr.close()
+	second.close()
+	r.eventually("a full pipe hangs up", func() bool { return rd.Reader.Ready(nil) == pipe.Readable|pipe.Hangup })
+	wr = b.start("p", writeNow).ok()
 	rd.reads(string(pattern(n)))
 	r.eventually("room", func() bool { return wr.Writer.Ready(nil) == pipe.Writable })
 	rd.close()

@@ -20,7 +20,7 @@ import (
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
-const patience = 6 * time.Second
+const patience = 10 * time.Second
 
 // rig is brokers in one process, joined by a network in memory.
 type rig struct {

@@ -27,7 +27,7 @@ type tie struct {
 	entering [2]int             // opens under way: for reading, for writing
 	home     peer.ID            // the broker that was told; zero: none
 	told     peer.Ends          // what it was told
-	fresh    peer.Ends          // opens came when there was no such end: they meet the others anew
+	gaps     [2]uint64          // the pipe's when it was told
 	unmet    map[peer.ID]bool   // those with whom a talk or a stream failed
 	waiting  []*broker.Entering // opens that need a round
 	round    *round             // under way; nil: none
@@ -88,9 +88,6 @@ func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
 		t = &tie{c: c, pipe: p, path: path, reg: c.lastReg, ins: make(map[uint64]*inflow), outs: make(map[outKey]*outflow), unmet: make(map[peer.ID]bool), voices: make(map[uint64]*pipe.Voice)}
 		c.ties[p], c.byReg[t.reg] = t, t
 		p.Join(t)
-	}
-	if ends := t.ends(); ends != peer.Reads|peer.Writes {
-		t.fresh |= endsOf(e) &^ ends
 	}
 	t.count(e, +1)
 	if e.Write && p.Mode() == pipe.Fanout {
@@ -187,7 +184,7 @@ func (t *tie) step() {
 	stale := t.home != home || t.told&want != want || t.misses()
 	switch {
 	case want == 0 || n == 0 && !stale:
-	case n > 0 && !stale && !t.oneByOne() && t.fresh&want == 0 && t.keepAll(want):
+	case n > 0 && !stale && !t.oneByOne() && t.keepAll(want):
 		t.admit(t.next(n), nil)
 	default:
 		t.round = &round{entries: t.next(n)}
@@ -224,11 +221,13 @@ func (t *tie) misses() bool {
 	return false
 }
 
-// keepAll has all streams wait for a writer that is about to open; false: to some of
-// those who read no stream stands any more.
+// keepAll has all streams wait for a writer that is about to open. It returns false if
+// some may not stand any more: those who open meet the others anew. An end that is
+// open keeps streams; when all of a kind have closed, they end, and the home may be
+// about to be told.
 func (t *tie) keepAll(want peer.Ends) bool {
 	if want&peer.Writes == 0 {
-		return true
+		return t.pipe.Gaps() == t.gaps
 	}
 	kept := make(map[streamKey]bool)
 	for _, o := range t.outs {
@@ -239,7 +238,7 @@ func (t *tie) keepAll(want peer.Ends) bool {
 			return false
 		}
 	}
-	return true
+	return t.pipe.Gaps() == t.gaps
 }
 
 func (t *tie) register(home peer.ID, want peer.Ends) {
@@ -248,7 +247,7 @@ func (t *tie) register(home peer.ID, want peer.Ends) {
 		t.tell(t.home, 0, true)
 	}
 	before := t.told
-	t.home, t.told, t.fresh = home, want, t.fresh&^want
+	t.home, t.told, t.gaps = home, want, t.pipe.Gaps()
 	clear(t.unmet)
 	m := &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: want, Mode: uint8(t.pipe.Mode()), First: first}
 	if home == t.c.cfg.Self {
@@ -450,7 +449,7 @@ func (t *tie) tell(home peer.ID, ends peer.Ends, moved bool) {
 func (c *Cluster) serveOffer(from peer.ID, m *peer.Message) {
 	answer := func() { c.send(from, &peer.Message{Kind: peer.Offered, Req: m.Req}) }
 	t, key := c.byReg[m.To], streamKey{regKey{from, m.Reg}, m.Writer}
-	if t == nil || t.ends()&peer.Reads == 0 || !t.wantsIn(key) {
+	if t == nil || t.adrift || t.ends()&peer.Reads == 0 || !t.wantsIn(key) {
 		answer()
 		return
 	}
@@ -466,7 +465,7 @@ func (c *Cluster) serveWant(from peer.ID, m *peer.Message) {
 			c.send(from, &peer.Message{Kind: peer.Wanted, Req: m.Req})
 		}
 	}
-	if t := c.byReg[m.To]; t != nil {
+	if t := c.byReg[m.To]; t != nil && !t.adrift {
 		t.offerAll(regKey{from, m.Reg}, &left, over)
 	}
 	over()

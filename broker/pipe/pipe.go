@@ -51,10 +51,11 @@ type Pipe struct {
 	tail   *Buffer // where short writes are gathered; nil when nothing is
 	fill   int     // bytes of tail in use
 
-	cluster    Cluster // nil: no end is remote
-	farReaders int     // of readers, those that are remote
-	farWriters int     // of writers
-	starving   bool    // a Cluster wants to know when a read waits
+	cluster    Cluster   // nil: no end is remote
+	farReaders int       // of readers, those that are remote
+	farWriters int       // of writers
+	gaps       [2]uint64 // how often the last reader, the last writer of this host has closed
+	starving   bool      // a Cluster wants to know when a read waits
 
 	opening list[*OpenOp]  // openers waiting for a partner; their ends count as open
 	reading list[*ReadOp]  // reads waiting for bytes
@@ -328,6 +329,8 @@ func (p *Pipe) detachReader(r *Reader, done *completions) {
 		p.farReaders--
 		r.lender().lent -= r.lent
 		r.lent = 0
+	} else if len(p.readers) == p.farReaders {
+		p.gaps[0]++
 	}
 	r.queue.clear()
 	r.own.clear()
@@ -363,6 +366,8 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 	}
 	if w.remote {
 		p.farWriters--
+	} else if len(p.writers) == p.farWriters {
+		p.gaps[1]++
 	}
 	if w.voice != nil {
 		w.voice.gone = true
@@ -394,8 +399,14 @@ func (p *Pipe) markLoss(w *Writer, cause error) {
 	}
 }
 
-// empty forgets the contents: the last end has closed.
+// empty forgets the contents: the last end has closed. What came from other hosts
+// was not read, and they shall know.
 func (p *Pipe) empty() {
+	for _, q := range p.basin.queues {
+		if q.source != nil {
+			q.source.unfeed()
+		}
+	}
 	p.basin.clear()
 	p.dropTail()
 	p.paired = false

@@ -38,6 +38,13 @@ func (p *Pipe) Ends() (readers, writers int) {
 	return len(p.readers) - p.farReaders, len(p.writers) - p.farWriters
 }
 
+// Gaps returns how often the last reader and the last writer of this host have closed.
+func (p *Pipe) Gaps() [2]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gaps
+}
+
 // Need returns how many bytes a waiting read of this host must have at once.
 func (p *Pipe) Need() (n int) {
 	p.mu.Lock()
@@ -432,6 +439,10 @@ func (w *Writer) Recall() (n int) {
 	if p.cfg.Mode == Fanout {
 		return 0
 	}
+	return w.unfeed()
+}
+
+func (w *Writer) unfeed() (n int) {
 	q := w.inboxes[0]
 	n = q.bytes
 	q.clear()

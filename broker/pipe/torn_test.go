@@ -101,3 +101,21 @@ func TestWritersOfAHostInTurn(t *testing.T) {
 	r.read(from, 1, 99).is(t, []byte("three "), nil)
 	r.read(from, 1, 1).is(t, nil, io.EOF)
 }
+
+// TestVanishedIsNotRead: what a writer elsewhere left, and the last reader here left
+// unread, is not counted as read.
+func TestVanishedIsNotRead(t *testing.T) {
+	r := newRig(t, Fifo, 0)
+	from := r.reader()
+	far, err := r.AttachWriter(Info{Host: "a"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.Feed(chunks(r.pool, []byte("read and not")))
+	r.read(from, 1, 4).is(t, []byte("read"), nil)
+	far.Close()
+	from.Close()
+	if fed, unread, _ := far.Fed(); fed != 4 || unread != 0 {
+		t.Errorf("fed %d, unread %d", fed, unread)
+	}
+}

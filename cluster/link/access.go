@@ -54,6 +54,7 @@ type porter struct {
 	socket *zmq.Socket
 	member func(key string) bool
 	log    *slog.Logger
+	tries  map[string]int // by key, of those that were refused
 	told   throttle
 }
 
@@ -81,9 +82,8 @@ func (p *porter) answer() {
 		if err != nil {
 			return
 		}
-		// 300 is "try again": a peer may know of this broker before this broker
-		// knows of it. To 400 libzmq's clients would never come again.
-		code, text := "300", "not a member of the cluster"
+		// Not 300, "try again": libzmq then lets the client wait for its own timeout.
+		code, text := "400", "not a member of the cluster"
 		if p.admits(request) {
 			code, text = "200", "OK"
 		}
@@ -104,15 +104,28 @@ func (p *porter) admits(request [][]byte) bool {
 		p.member(zmq.Z85encode(string(request[6]))) {
 		return true
 	}
-	var address string
-	if len(request) > 3 {
-		address = string(request[3])
+	p.refuse(request)
+	return false
+}
+
+// refuse logs those who come again and again: a peer may know of this broker a
+// moment before this broker knows of it.
+func (p *porter) refuse(request [][]byte) {
+	if len(request) < 7 {
+		return
+	}
+	key, address := string(request[6]), string(request[3])
+	if p.tries == nil || len(p.tries) > maxNames {
+		p.tries = make(map[string]int)
+	}
+	p.tries[key]++
+	if p.tries[key] < quickTries {
+		return
 	}
 	if n, ok := p.told.pass(time.Now()); ok {
-		p.log.Warn("refused a connection: its key is not that of a member of the cluster; if this goes on, check the cluster key of that host",
+		p.log.Warn("refused a connection: its key is not that of a member of the cluster; check the cluster key of that host",
 			"address", address, "unlogged", n)
 	}
-	return false
 }
 
 // throttle lets one through in a while and counts the others.

@@ -18,9 +18,9 @@ import (
 const (
 	reconnectMin = 25 * time.Millisecond
 	reconnectMax = 500 * time.Millisecond
-	// redialAfter is how long after a failed handshake another is tried: libzmq
-	// gives up after some.
-	redialAfter = 500 * time.Millisecond
+	// quickTries is how many handshakes may fail before that is worth telling: a
+	// peer may not know of this broker yet, for a moment.
+	quickTries = 5
 	// sendHWM is how many frames wait in libzmq for a connection. What waits there
 	// cannot be overtaken by what is urgent, nor gathered.
 	sendHWM = 2
@@ -31,7 +31,7 @@ const (
 	heartbeatPatience = 4
 )
 
-// conn is the connection to a peer: a DEALER socket.
+// conn is the connection to a peer: a DEALER socket, unless retry is set.
 type conn struct {
 	r       *remote
 	id      peer.ID
@@ -41,14 +41,18 @@ type conn struct {
 	raw     *rawSocket
 	monitor monitor
 	fd      int
-	retry   time.Time // when to dial again; zero: no need
+	failed  int       // handshakes since one succeeded
+	failing bool      // it is to be closed, and dialled again
+	retry   time.Time // it is closed, and when to dial again
 	told    throttle
 }
 
-// connect returns the connection to be used for a peer: c, or another if c is
-// missing, has failed, or was made for a session that is lost, whose frames may
-// still be in it. It returns nil if there is none.
-func (o *outbound) connect(r *remote, c *conn) *conn {
+func (c *conn) closed() bool { return !c.retry.IsZero() }
+
+// connect sees to it that a peer has the right connection: another one if that
+// it has was made for a session that is lost, whose frames may still be in it.
+func (o *outbound) connect(r *remote) *conn {
+	c := o.conns[r]
 	r.mu.Lock()
 	at, live := r.at, r.s != nil
 	var epoch uint64
@@ -56,41 +60,39 @@ func (o *outbound) connect(r *remote, c *conn) *conn {
 		epoch = r.s.mine
 	}
 	r.mu.Unlock()
-	if !live {
+	if !live || c != nil && c.at == at && (c.closed() && time.Now().Before(c.retry) || !c.closed() && c.epoch == epoch) {
 		return c
 	}
-	now := time.Now()
+	next := &conn{r: r, id: r.id, at: at, epoch: epoch}
 	if c != nil {
-		if c.at == at && c.epoch == epoch && (c.retry.IsZero() || now.Before(c.retry)) {
-			return c
+		if c.at == at {
+			next.told, next.failed = c.told, c.failed
 		}
 		o.hangUp(c, 0)
-		delete(o.conns, r)
 	}
-	d, err := o.dial(r, at, epoch)
-	if err != nil {
-		o.cfg.Log.Error("cannot connect to a peer", "peer", r.id, "endpoint", at.Endpoint, "error", err)
-		return nil
+	o.conns[r] = next
+	if err := o.dial(next); err != nil {
+		if n, ok := next.told.pass(time.Now()); ok {
+			o.cfg.Log.Error("cannot connect to a peer", "peer", r.id, "endpoint", at.Endpoint, "error", err, "unlogged", n)
+		}
+		next.failed++
+		o.rest(next)
 	}
-	if c != nil {
-		d.told = c.told
-	}
-	o.conns[r] = d
-	r.blocked.Store(false)
-	return d
+	return next
 }
 
-func (o *outbound) dial(r *remote, at Peer, epoch uint64) (*conn, error) {
-	c := &conn{r: r, id: r.id, at: at, epoch: epoch}
+// errMixed is when a connection would be plain text at one end.
+var errMixed = errors.New("one host has a cluster key and the other has none: give all the same")
+
+func (o *outbound) dial(c *conn) error {
+	if o.cfg.Curve != (c.at.Key != "") {
+		return errMixed
+	}
 	var err error
 	if c.socket, err = mailbox.Socket(o.context, zmq.DEALER); err != nil {
-		return nil, err
+		return err
 	}
-	if err = o.setUp(c); err != nil {
-		o.hangUp(c, 0)
-		return nil, err
-	}
-	return c, nil
+	return o.setUp(c)
 }
 
 func (o *outbound) setUp(c *conn) error {
@@ -141,8 +143,11 @@ func (o *outbound) shape(s *zmq.Socket, key string) error {
 	return errors.Join(err, s.SetCurveServerkey(key), s.SetCurvePublickey(o.keys.public), s.SetCurveSecretkey(o.keys.secret))
 }
 
-// hangUp closes a connection.
+// hangUp closes a connection, if it is not closed.
 func (o *outbound) hangUp(c *conn, linger time.Duration) {
+	if c.socket == nil {
+		return
+	}
 	if c.monitor.fd != 0 {
 		o.waiter.remove(c.monitor.fd)
 		delete(o.monitors, c.monitor.fd)
@@ -158,21 +163,33 @@ func (o *outbound) hangUp(c *conn, linger time.Duration) {
 		_ = c.socket.SetLinger(linger)
 	}
 	c.socket.Close()
+	c.socket = nil
+}
+
+// rest closes a connection, to be dialled again after a while, which is longer
+// each time.
+func (o *outbound) rest(c *conn) {
+	o.hangUp(c, 0)
+	c.retry = time.Now().Add(min(reconnectMin<<min(c.failed, quickTries), reconnectMax))
+	c.r.look(o.poke)
 }
 
 // shook is told of handshakes on a connection.
 func (o *outbound) shook(c *conn, event zmq.Event, detail int) {
 	if event&failures == 0 {
-		c.retry = time.Time{}
+		c.failed = 0
 		o.announce(c.r) // the peer sees what it has missed
 		return
 	}
-	now := time.Now()
-	if n, ok := c.told.pass(now); ok {
-		o.cfg.Log.Warn("a connection to a peer failed: "+why(event, detail), "peer", c.id, "endpoint", c.at.Endpoint, "unlogged", n)
+	c.failed++
+	// libzmq itself tries again after those without detail, and those only: it would
+	// do so at once, for ever.
+	again := event&zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL != 0
+	c.failing = !again || c.failed > quickTries
+	if c.failed < quickTries && event&zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL == 0 {
+		return
 	}
-	if c.retry.IsZero() {
-		c.retry = now.Add(redialAfter)
-		c.r.look(o.poke)
+	if n, ok := c.told.pass(time.Now()); ok {
+		o.cfg.Log.Warn("a connection to a peer failed: "+why(event, detail), "peer", c.id, "endpoint", c.at.Endpoint, "unlogged", n)
 	}
 }

@@ -6,7 +6,9 @@ package link
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -15,74 +17,6 @@ import (
 
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
-
-// remote is what a broker keeps of a peer that is up.
-type remote struct {
-	id peer.ID
-	in intake
-
-	poked   atomic.Bool // the sending side has been told to look
-	blocked atomic.Bool // the link takes nothing now; the sending side's to set
-
-	mu    sync.Mutex // guards below; a Source's locks, then the intake's, are taken under it
-	at    Peer
-	s     *session // nil: lost, or down
-	floor uint64
-	down  bool
-	bye   *peer.Frame // tells the peer that the session is lost; to be sent once
-	stat  PeerStat    // counters only
-}
-
-// intake is what was given to be sent and not yet reached the session.
-type intake struct {
-	mu      sync.Mutex // guards below
-	open    bool       // there is a session
-	queue   []Message
-	bytes   int
-	sources []Source
-}
-
-// put takes over a message. over tells that too much waits.
-func (q *intake) put(m Message, limit int) (kept, over bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.open {
-		return false, false
-	}
-	q.queue = append(q.queue, m)
-	q.bytes += cost(m)
-	return true, q.bytes > limit
-}
-
-func (q *intake) wake(s Source) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.open {
-		q.sources = append(q.sources, s)
-	}
-	return q.open
-}
-
-// take returns what there is, and gives spare memory to be used again.
-func (q *intake) take(queue []Message, sources []Source) ([]Message, []Source) {
-	clear(queue)
-	clear(sources)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	queue, q.queue = q.queue, queue[:0]
-	sources, q.sources = q.sources, sources[:0]
-	q.bytes = 0
-	return queue, sources
-}
-
-// set opens or closes the intake and drops what is in it.
-func (q *intake) set(open bool) {
-	q.mu.Lock()
-	dropped := q.queue
-	q.queue, q.sources, q.bytes, q.open = nil, nil, 0, open
-	q.mu.Unlock()
-	releaseAll(dropped)
-}
 
 // loss is an end of a session that Handler is to be told.
 type loss struct {
@@ -112,13 +46,6 @@ type hub struct {
 
 // turn is how many frames are sent to one peer before the others have theirs.
 const turn = 8
-
-// look is the usual poke: it hands a peer over unless that was done already.
-func (r *remote) look(to func(*remote)) {
-	if !r.poked.Swap(true) {
-		to(r)
-	}
-}
 
 func newHub(cfg Config) *hub {
 	return &hub{cfg: cfg, peers: make(map[peer.ID]*remote)}
@@ -207,21 +134,10 @@ func (h *hub) Send(to peer.ID, m Message) {
 		m.Release()
 		return
 	}
-	if n := m.Len(); n > h.cfg.MaxMessage {
+	if !r.in.put(m, &h.cfg) {
 		m.Release()
-		h.fail(r, fmt.Errorf("%w: %d bytes to be sent; the limit is %d", ErrTooLong, n, h.cfg.MaxMessage))
-		return
 	}
-	m.Head = slices.Clone(m.Head)
-	kept, over := r.in.put(m, h.cfg.MaxQueue)
-	switch {
-	case !kept:
-		m.Release()
-	case over:
-		h.fail(r, fmt.Errorf("%w: more than %d bytes", ErrOverflow, h.cfg.MaxQueue))
-	default:
-		r.look(h.poke)
-	}
+	r.look(h.poke)
 }
 
 // Wake is described at Links.
@@ -243,23 +159,6 @@ func (h *hub) Stats() []PeerStat {
 	}
 	slices.SortFunc(stats, func(a, b PeerStat) int { return compareIDs(a.ID, b.ID) })
 	return stats
-}
-
-func (r *remote) stats() PeerStat {
-	r.in.mu.Lock()
-	waiting := r.in.bytes
-	r.in.mu.Unlock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	st := r.stat
-	st.Peer, st.Queued = r.at, waiting
-	if s := r.s; s != nil {
-		st.Standing, st.Since, st.RTT = s.standing(), s.began, s.rtt
-		st.Queued += s.out.queueBytes
-		st.Unacked = s.out.flightBytes
-		st.Resent += s.out.resent
-	}
-	return st
 }
 
 // begin starts a session.
@@ -293,11 +192,15 @@ func (h *hub) lose(r *remote, err error) {
 	h.losses = append(h.losses, loss{id: r.id, err: err})
 	h.lossMu.Unlock()
 	h.untold.Add(1)
-	h.cfg.Log.Warn("the session with a peer is lost", "peer", r.id, "error", err, "stood", s.standing())
+	level := slog.LevelWarn
+	if !s.standing() && r.stat.Lost > 1 {
+		level = slog.LevelDebug // a peer that does not answer was told of
+	}
+	h.cfg.Log.Log(context.Background(), level, "the session with a peer is lost", "peer", r.id, "error", err, "stood", s.standing())
 	h.rouse()
 }
 
-// fail ends a session from a goroutine that holds no lock of the link.
+// fail ends a session; the receiving side calls it.
 func (h *hub) fail(r *remote, err error) {
 	r.mu.Lock()
 	h.lose(r, err)
@@ -445,12 +348,13 @@ func (h *hub) check(r *remote) {
 
 // drain moves what was given to be sent into the session.
 func (h *hub) drain(r *remote) {
-	h.queue, h.sources = r.in.take(h.queue, h.sources)
+	var fault error
+	h.queue, h.sources, fault = r.in.take(h.queue, h.sources)
 	if r.s == nil {
 		releaseAll(h.queue)
 		return
 	}
-	err := r.s.out.put(h.queue)
+	err := cmp.Or(fault, r.s.out.put(h.queue))
 	for _, s := range h.sources {
 		r.s.out.wake(s)
 	}

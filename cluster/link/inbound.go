@@ -291,7 +291,9 @@ func (in *inbound) whose(name []byte) *remote {
 
 // shook is told of handshakes on connections that came in.
 func (in *inbound) shook(event zmq.Event, detail int) {
-	if event&failures == 0 {
+	// Those without detail are cut links, and passers-by; the porter tells of those it
+	// refused.
+	if event&zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL == 0 {
 		return
 	}
 	if n, ok := in.log.handshake.pass(time.Now()); ok {

@@ -43,9 +43,9 @@ func (m Message) Release() {
 type Source interface {
 	// Next gives a message with about max octets at most, which may have one head
 	// more. It gives false if there is nothing now, and is not called again then
-	// until Wake. It is called on a goroutine of the link, one at a time, and must
-	// neither block nor call Stats, Up, Down or Close. The link takes over Head and
-	// the references of Body.
+	// until Wake. It is called on the link's sending goroutine, must not block, and
+	// may call Send and Wake only. The link takes over Head and the references of
+	// Body.
 	Next(max int) (m Message, ok bool)
 }
 
@@ -72,7 +72,8 @@ type Peer struct {
 }
 
 // Links are the sessions of one broker with all others. All methods may be
-// called from any goroutine.
+// called from any goroutine; Send and Wake with any lock held, the others with
+// none that a Source's Next takes.
 type Links interface {
 	// Up tells that membership sees p alive: connect, and let it in. Another life
 	// of the same node ends by it. Up with a new Endpoint or Key moves the session.

@@ -44,6 +44,8 @@ func (m *monitor) open(ctx *zmq.Context, watched *zmq.Socket, name string) error
 	if m.fd, err = m.socket.GetFd(); err != nil {
 		return fmt.Errorf("look up descriptor of monitor: %w", err)
 	}
+	// Its descriptor tells nothing before it was once found empty.
+	m.drain(func(zmq.Event, int) {})
 	return nil
 }
 
@@ -81,7 +83,7 @@ func why(event zmq.Event, detail int) string {
 	case event&zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL != 0:
 		return "the other end does not speak this protocol, or has another key; check who listens there and the cluster key"
 	case event&zmq.EVENT_HANDSHAKE_FAILED_AUTH != 0:
-		return "the other end does not let this host in, or not yet; if this goes on, check the cluster key"
+		return "the other end does not let this host in; check the cluster key"
 	}
-	return "the connection ended during the handshake; if this goes on, check the cluster key and the network"
+	return "it ended during the handshake, again and again; check the cluster key, and who listens there"
 }

@@ -86,6 +86,9 @@ func (o *outbound) turn() error {
 	for _, fd := range fds {
 		if c := o.monitors[fd]; c != nil {
 			c.monitor.drain(func(event zmq.Event, detail int) { o.shook(c, event, detail) })
+			if c.failing {
+				o.rest(c)
+			}
 		}
 		if c := o.blocked[fd]; c != nil {
 			o.unblock(c)
@@ -104,14 +107,17 @@ func (o *outbound) turn() error {
 
 // serve sends what is due to a peer and returns when it is to be served again.
 func (o *outbound) serve(r *remote) time.Time {
-	c := o.connect(r, o.conns[r])
-	blocked := c == nil || o.blocked[c.fd] == c
+	c := o.connect(r)
+	blocked := c == nil || c.closed() || o.blocked[c.fd] == c
 	next := o.flush(r, blocked, func(f *peer.Frame, messages []*Message) bool { return o.transmit(c, f, messages) })
-	if c != nil && o.gone(r) {
-		o.hangUp(c, lingerBye)
-		delete(o.conns, r)
+	if o.gone(r) {
+		if c != nil {
+			o.hangUp(c, lingerBye)
+			delete(o.conns, r)
+		}
+		return time.Time{}
 	}
-	if c != nil && !c.retry.IsZero() && c.retry.Before(next) {
+	if c != nil && c.closed() && c.retry.Before(next) {
 		next = c.retry
 	}
 	return next

@@ -29,8 +29,15 @@ static int link_make(link_socket *s, size_t size) {
 	return 0;
 }
 
+// The Go runtime interrupts threads with signals: a call that one has interrupted
+// is made again.
+
 static int link_send(link_socket *s) {
-	if (zmq_msg_send(&s->out, s->socket, ZMQ_DONTWAIT) >= 0)
+	int n;
+	do
+		n = zmq_msg_send(&s->out, s->socket, ZMQ_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0)
 		return 0;
 	int err = errno;
 	zmq_msg_close(&s->out);
@@ -40,7 +47,11 @@ static int link_send(link_socket *s) {
 static int link_recv(link_socket *s) {
 	zmq_msg_close(&s->in);
 	zmq_msg_init(&s->in);
-	if (zmq_msg_recv(&s->in, s->socket, ZMQ_DONTWAIT) < 0)
+	int n;
+	do
+		n = zmq_msg_recv(&s->in, s->socket, ZMQ_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
 		return errno;
 	s->data = zmq_msg_data(&s->in);
 	s->size = zmq_msg_size(&s->in);

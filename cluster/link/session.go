@@ -32,7 +32,7 @@ type session struct {
 	out sender
 
 	got    uint64    // the number of the last message that came in order
-	missed uint32    // the peer's round in which messages were missing; 0: none are
+	missed uint32    // the last of the peer's rounds in which messages were missing; 0: none were
 	owed   int       // bytes that came and are not acknowledged
 	owedAt time.Time // since when
 	urgent bool      // a frame is due now
@@ -157,7 +157,6 @@ func (s *session) accept(f *peer.Frame, messages []Message, now time.Time) []Mes
 		return nil
 	}
 	s.got += uint64(len(messages))
-	s.missed = 0
 	for _, m := range messages {
 		s.owed += cost(m)
 	}

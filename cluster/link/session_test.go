@@ -33,7 +33,7 @@ type side struct {
 	// What came, by the sender's epoch.
 	came map[uint64]*stream
 	line []frameBytes // frames on their way to the other side
-	past []frameBytes // frames that arrived there
+	past []frameBytes // frames that arrived there, or were lost: some come late
 }
 
 type frameBytes struct {
@@ -152,8 +152,9 @@ func (d *side) flush() {
 		d.rig.frames++
 		b := make([]byte, packedLen(messages))
 		pack(b, &f, messages)
-		if !d.rig.cut && !d.mute {
-			d.line = append(d.line, frameBytes{b, d.rig.now.Add(d.rig.delay)})
+		d.line = append(d.line, frameBytes{b, d.rig.now.Add(d.rig.delay)})
+		if d.rig.cut || d.mute {
+			d.drop()
 		}
 	}
 }
@@ -163,12 +164,22 @@ func (d *side) land() {
 	for len(d.line) > 0 && !d.line[0].due.After(d.rig.now) {
 		f := d.line[0]
 		d.line = d.line[1:]
-		d.past = append(d.past, f)
-		if len(d.past) > 50 {
-			d.past = d.past[1:]
-		}
+		d.remember(f)
 		d.other.take(f.bytes)
 	}
+}
+
+func (d *side) remember(frames ...frameBytes) {
+	d.past = append(d.past, frames...)
+	if n := len(d.past) - 100; n > 0 {
+		d.past = d.past[n:]
+	}
+}
+
+// drop loses all that is on the line.
+func (d *side) drop() {
+	d.remember(d.line...)
+	d.line = nil
 }
 
 func (d *side) take(b []byte) {
@@ -300,10 +311,11 @@ func (r *rig) mishap(choice int) {
 	case 7, 8, 9, 10:
 		r.pass(time.Duration(r.rand.IntN(30)) * time.Millisecond)
 	case 11: // a connection breaks and returns: what was on its way is gone
-		d.line = nil
+		d.drop()
 	case 12: // one frame is gone
 		if n := len(d.line); n > 0 {
 			i := r.rand.IntN(n)
+			d.remember(d.line[i])
 			d.line = append(d.line[:i:i], d.line[i+1:]...)
 		}
 	case 13: // a frame comes twice
@@ -316,11 +328,12 @@ func (r *rig) mishap(choice int) {
 		}
 	case 15: // the link is cut for less than the failure timeout, mostly
 		r.cut = true
-		r.both(func(d *side) { d.line = nil })
+		r.both((*side).drop)
 		r.pass(time.Duration(r.rand.IntN(700)) * time.Millisecond)
 		r.cut = false
 	case 16: // one direction is cut for long
-		d.mute, d.line = true, nil
+		d.mute = true
+		d.drop()
 		r.pass(time.Duration(600+r.rand.IntN(1000)) * time.Millisecond)
 		d.mute = false
 	case 17:
@@ -364,7 +377,7 @@ func TestSessionOutlivesShortCuts(t *testing.T) {
 			})
 			r.pass(time.Duration(random.IntN(20)) * time.Millisecond)
 			r.cut = true
-			r.both(func(d *side) { d.line = nil })
+			r.both((*side).drop)
 			r.pass(time.Duration(random.IntN(700)) * time.Millisecond) // and two heartbeats, which may be lost at its edges
 			r.cut = false
 			r.pass(200 * time.Millisecond)
@@ -376,170 +389,6 @@ func TestSessionOutlivesShortCuts(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Each rule of a session by itself.
-func TestSessionRules(t *testing.T) {
-	quick := rand.New(rand.NewPCG(0, 0))
-	stand := func(t *testing.T, shape ...func(*Config)) *rig {
-		r := newRig(t, quick, shape...)
-		r.pass(50 * time.Millisecond)
-		if !r.a.s.standing() || !r.b.s.standing() {
-			t.Fatal("the session does not stand")
-		}
-		return r
-	}
-	t.Run("nothing is sent before the peer is known", func(t *testing.T) {
-		r := newRig(t, quick)
-		r.a.send(10)
-		f, messages, ok := r.a.s.frame(r.now)
-		if !ok || f.Kind != peer.FrameHello || len(messages) > 0 {
-			t.Errorf("got %v %v", f, ok)
-		}
-		r.settled()
-	})
-	t.Run("small messages share a frame, in order", func(t *testing.T) {
-		r := stand(t)
-		for range 100 {
-			r.a.send(10)
-		}
-		f, messages, _ := r.a.s.frame(r.now)
-		if f.Kind != peer.FrameData || len(messages) != 100 || f.Seq != 1 {
-			t.Errorf("got %+v", f)
-		}
-		r.settled() // the frame was lost
-	})
-	t.Run("messages go before sources", func(t *testing.T) {
-		r := stand(t)
-		r.a.source.left = 3
-		r.a.s.out.wake(r.a.source)
-		r.a.s.out.wake(r.a.source)
-		r.a.send(10)
-		_, messages, _ := r.a.s.frame(r.now)
-		if len(messages) != 4 || messages[0].Len() != 12+10 {
-			t.Errorf("got %d messages", len(messages))
-		}
-		r.settled()
-	})
-	t.Run("sources have turns", func(t *testing.T) {
-		r := stand(t)
-		other := &drip{side: r.a, left: 2}
-		r.a.source.left = 2
-		r.a.s.out.wake(r.a.source)
-		r.a.s.out.wake(other)
-		if r.a.s.out.gather(1001); r.a.source.left != 1 || other.left != 2 {
-			t.Errorf("left are %d and %d", r.a.source.left, other.left)
-		}
-		if r.a.s.out.gather(1001); r.a.source.left != 1 || other.left != 1 {
-			t.Errorf("left are %d and %d", r.a.source.left, other.left)
-		}
-		r.settled()
-	})
-	t.Run("the window bounds what sources have on the way", func(t *testing.T) {
-		r := stand(t, func(c *Config) { c.Window = 10_000 })
-		r.a.source.left = 100
-		r.a.s.out.wake(r.a.source)
-		r.cut = true
-		r.pass(100 * time.Millisecond)
-		if n := r.a.s.out.flightBytes; n < 10_000 || n > 10_000+frameSize {
-			t.Errorf("%d bytes are on the way", n)
-		}
-		r.settled()
-		if r.a.source.left > 0 {
-			t.Error("the source was not asked again")
-		}
-	})
-	t.Run("too much that waits is the end", func(t *testing.T) {
-		r := stand(t, func(c *Config) { c.MaxQueue = 10_000; c.Window = 10_000 })
-		r.cut = true
-		for range 10 {
-			r.a.send(3000)
-		}
-		if len(r.a.lost) != 1 || !errors.Is(r.a.lost[0], ErrOverflow) {
-			t.Errorf("a lost %v", r.a.lost)
-		}
-		r.settled()
-		if len(r.b.lost) != 1 || !errors.Is(r.b.lost[0], ErrReset) {
-			t.Errorf("b lost %v", r.b.lost)
-		}
-	})
-	t.Run("silence in one direction is the end for both", func(t *testing.T) {
-		r := stand(t)
-		r.a.mute = true
-		r.pass(1100 * time.Millisecond)
-		r.a.mute = false
-		r.settled()
-		if len(r.b.lost) != 1 || !errors.Is(r.b.lost[0], ErrSilent) {
-			t.Errorf("b lost %v", r.b.lost)
-		}
-		if len(r.a.lost) != 1 || !errors.Is(r.a.lost[0], ErrReset) {
-			t.Errorf("a lost %v", r.a.lost)
-		}
-	})
-	t.Run("a gap is told at once, and once", func(t *testing.T) {
-		r := stand(t)
-		r.a.send(10)
-		r.a.s.frame(r.now) // lost
-		for range 10 {
-			r.a.send(10)
-			r.a.flush()
-		}
-		before := r.a.s.out.resent
-		r.pass(4 * r.delay)
-		if got := r.b.came[r.a.s.mine]; got == nil || got.next != 11 {
-			t.Errorf("came: %+v", got)
-		}
-		if n := r.a.s.out.resent - before; n != 11 {
-			t.Errorf("%d messages were sent again", n)
-		}
-		r.settled()
-	})
-	t.Run("an idle peer acknowledges", func(t *testing.T) {
-		r := stand(t)
-		r.a.send(10)
-		r.pass(2*r.delay + ackDelay + 5*time.Millisecond)
-		if n := r.a.s.out.flight.len(); n != 0 {
-			t.Errorf("%d messages are kept", n)
-		}
-		r.settled()
-	})
-	t.Run("idle peers send little", func(t *testing.T) {
-		r := stand(t)
-		r.pass(time.Second)
-		before := r.frames
-		r.pass(10 * time.Second)
-		if n := r.frames - before; n < 140 || n > 180 {
-			t.Errorf("%d frames in 10 s, with a heartbeat of %v", n, r.a.cfg.Heartbeat)
-		}
-		r.settled()
-	})
-	t.Run("the round-trip time is measured", func(t *testing.T) {
-		r := stand(t)
-		r.pass(3 * time.Second)
-		if rtt := r.a.s.rtt; rtt < 2*r.delay || rtt > 2*r.delay+5*time.Millisecond {
-			t.Errorf("%v, with a delay of %v", rtt, r.delay)
-		}
-		r.settled()
-	})
-	t.Run("an acknowledgement of what was not sent is the end", func(t *testing.T) {
-		r := stand(t)
-		f, _ := r.b.s.reset(r.now)
-		f.Kind, f.Ack = peer.FramePulse, 7
-		if _, err := r.a.s.receive(&f, nil, r.now); !errors.Is(err, ErrProtocol) {
-			t.Errorf("got %v", err)
-		}
-	})
-	t.Run("a message that is too long is the end", func(t *testing.T) {
-		r := stand(t)
-		big := &drip{side: r.a, left: 1}
-		r.a.cfg.MaxMessage = 500
-		r.a.s.out.wake(big)
-		r.pass(50 * time.Millisecond)
-		if len(r.a.lost) != 1 || !errors.Is(r.a.lost[0], ErrTooLong) {
-			t.Errorf("a lost %v", r.a.lost)
-		}
-		r.settled()
-	})
 }
 
 // FuzzSession lets the input choose what happens.

@@ -201,10 +201,14 @@ func (s *Service) Receive(from peer.ID, payload []byte) {
 		return
 	}
 	s.mu.Lock()
+	started := s.started
 	if r := s.peers[from]; r != nil {
 		r.lost = false
 	}
 	s.mu.Unlock()
+	if !started {
+		return // to this peer we are one that does not answer yet
+	}
 	switch m.Kind {
 	case peer.NamesAsk:
 		s.asked(from, &m)

@@ -17,8 +17,10 @@ import (
 var (
 	// ErrClosed: the service has been closed.
 	ErrClosed = errors.New("the map of names is closed")
-	// ErrLocked: another broker has the state directory.
-	ErrLocked = errors.New("state directory is in use by another broker")
+	// ErrInUse: another broker has the state directory.
+	ErrInUse = errors.New("the state directory is in use by another broker: give each its own")
+	// ErrState: the state directory cannot be used.
+	ErrState = errors.New("state directory")
 	// ErrSilent: the broker that decides about a name does not answer, and has not been
 	// found dead so far.
 	ErrSilent = errors.New("the name's home does not answer")

@@ -202,9 +202,8 @@ func movedEntries(known []Entry, from, to string) (told []Entry) {
 
 // bare is a service that has but a mapping.
 func bare(m *mapping, tree *model) *Service {
-	s := New(Config{})
-	s.names, s.tree, s.arb = m, tree, tree
-	s.clock = clock{node: "self", wall: s.cfg.Now, maxSkew: s.cfg.MaxSkew, log: s.log, warned: nil}
+	s := newService(Config{Net: solo{"self", 1}, Arbiter: tree})
+	s.names, s.tree = m, tree
 	s.cfg.TombstoneAge = 1 << 62
 	return s
 }

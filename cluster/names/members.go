@@ -19,6 +19,10 @@ import (
 func (s *Service) ViewChanged() {
 	live := s.net.Live()
 	s.mu.Lock()
+	if !s.started {
+		s.mu.Unlock()
+		return // Start looks itself
+	}
 	old, oldNodes := s.lives, s.nodes
 	s.lives, s.nodes = map[string]peer.ID{s.self.Node: s.self}, nil
 	for _, id := range live {

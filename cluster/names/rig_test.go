@@ -76,13 +76,20 @@ func (w *world) boot(node string, boot uint64, cfg Config) *host {
 		defer h.mu.Unlock()
 		return time.Now().Add(h.clock)
 	}
-	h.Service = New(cfg)
 	var ends Arbiter = h.tree
 	if w.real {
-		h.b = broker.New(broker.Config{Names: h.Service, Owner: broker.Owner{Perm: 0o755}, Log: cfg.Log})
-		tree, ends = h.b, w
+		ends = w
 	}
-	if err := h.Start(h, tree, ends); err != nil {
+	cfg.Net, cfg.Arbiter = h, ends
+	var err error
+	if h.Service, err = Open(cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.real {
+		h.b = broker.New(broker.Config{Names: h.Service, Owner: broker.Owner{Perm: 0o755}, Log: cfg.Log})
+		tree = h.b
+	}
+	if err := h.Start(tree); err != nil {
 		w.t.Fatal(err)
 	}
 	h.done.Go(h.pump)

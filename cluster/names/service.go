@@ -9,8 +9,8 @@ package names
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -47,10 +47,13 @@ type Arbiter interface {
 
 // Config shapes a Service.
 type Config struct {
+	Net     Net
+	Arbiter Arbiter
+
 	// StateDir keeps the map over restarts; empty: nothing does.
 	StateDir string
 	// Owner of directories that nobody has made but that hold something. All
-	// brokers should have the same one.
+	// brokers should have the same one. With Perm 0: 0755 and those of the process.
 	Owner broker.Owner
 	// AckTimeout bounds how long one silent peer is waited for. 0: 2 s.
 	AckTimeout time.Duration
@@ -83,7 +86,7 @@ func (c *Config) fill() {
 		}
 	}
 	if c.Owner.Perm == 0 {
-		c.Owner.Perm = 0o755
+		c.Owner = broker.Owner{Perm: 0o755, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -112,22 +115,23 @@ type Service struct {
 	dropping sync.Mutex // guards below; taken under any lock
 	drops    []string
 
-	mu     sync.Mutex // guards below; Tree's and Arbiter's locks are taken under it
-	closed bool
-	names  *mapping
-	clock  clock
-	purged time.Time // when tombstones were looked for
-	recent []change
-	nodes  []string               // of live brokers
-	lives  map[string]peer.ID     // by node
-	peers  map[peer.ID]*remote    // live ones but this
-	moved  chan struct{}          // closed when the view changes
-	calls  map[uint64]*call       // requests of this broker
-	tells  map[uint64]*tell       // that wait for acknowledgements
-	lastID uint64                 // of both
-	served map[request]time.Time  // requests of peers that came lately, and when
-	busy   map[string]*turn       // paths with a decision that takes several steps
-	claims map[string]reservation // paths that a rename is about to take
+	mu      sync.Mutex // guards below; Tree's and Arbiter's locks are taken under it
+	started bool
+	closed  bool
+	names   *mapping
+	clock   clock
+	purged  time.Time // when tombstones were looked for
+	recent  []change
+	nodes   []string               // of live brokers
+	lives   map[string]peer.ID     // by node
+	peers   map[peer.ID]*remote    // live ones but this
+	moved   chan struct{}          // closed when the view changes
+	calls   map[uint64]*call       // requests of this broker
+	tells   map[uint64]*tell       // that wait for acknowledgements
+	lastID  uint64                 // of both
+	served  map[request]time.Time  // requests of peers that came lately, and when
+	busy    map[string]*turn       // paths with a decision that takes several steps
+	claims  map[string]reservation // paths that a rename is about to take
 }
 
 // change is one that peers may not know yet.
@@ -142,44 +146,51 @@ type request struct {
 	id   uint64
 }
 
-// New makes a service that does nothing before Start.
-func New(cfg Config) *Service {
+// Open makes a service and opens its copy on disk. Before Start nothing of it may be
+// called but what a cluster calls, which has no effect, and Close, which the caller owes.
+//
+// Errors: ErrInUse, ErrState.
+func Open(cfg Config) (*Service, error) {
+	s := newService(cfg)
+	if cfg.StateDir != "" {
+		if err := s.open(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func newService(cfg Config) *Service {
 	cfg.fill()
-	return &Service{
-		cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), moved: make(chan struct{}),
+	s := &Service{
+		cfg: cfg, log: cfg.Log, self: cfg.Net.Self(), net: cfg.Net, arb: cfg.Arbiter,
+		wake: make(chan struct{}, 1), moved: make(chan struct{}),
 		lives: make(map[string]peer.ID), peers: make(map[peer.ID]*remote), calls: make(map[uint64]*call), tells: make(map[uint64]*tell),
 		served: make(map[request]time.Time), busy: make(map[string]*turn), claims: make(map[string]reservation),
 	}
+	s.names = newMapping(s.self.Boot, cfg.Owner, shown{s})
+	s.clock = clock{node: s.self.Node, wall: cfg.Now, maxSkew: cfg.MaxSkew, log: s.log, warned: make(map[string]time.Time)}
+	s.life, s.stop = context.WithCancel(context.Background())
+	return s
 }
 
-// Start loads what the state directory has, shows it in tree and begins. No other
-// method may be called before it.
-//
-// Errors: ErrLocked, and those of the file system.
-func (s *Service) Start(net Net, tree Tree, arb Arbiter) error {
-	s.net, s.tree, s.arb, s.self = net, tree, arb, net.Self()
-	s.names = newMapping(s.self.Boot, s.cfg.Owner, shown{s})
-	s.clock = clock{node: s.self.Node, wall: s.cfg.Now, maxSkew: s.cfg.MaxSkew, log: s.log, warned: make(map[string]time.Time)}
-	if s.cfg.StateDir != "" {
-		if err := s.load(); err != nil {
-			return fmt.Errorf("names: %w", err)
-		}
-	}
-	s.life, s.stop = context.WithCancel(context.Background())
-	s.ViewChanged()
+// Start shows what the copy on disk has in tree and begins.
+func (s *Service) Start(tree Tree) error {
+	s.mu.Lock()
+	s.tree, s.started = tree, true
 	if s.store != nil {
-		s.running.Go(func() { s.store.run(s.life) })
+		s.restore()
+		s.spawn(func() { s.store.run(s.life) })
 	}
-	s.running.Go(s.background)
+	s.spawn(s.background)
+	s.mu.Unlock()
+	s.ViewChanged()
 	return nil
 }
 
 // Close ends the service, waits for its goroutines and brings the state directory
 // up to date. Calls under way get ErrClosed. A second Close does nothing.
 func (s *Service) Close() error {
-	if s.stop == nil {
-		return nil
-	}
 	s.mu.Lock()
 	again := s.closed
 	s.closed = true

@@ -55,6 +55,8 @@ type store struct {
 	log      *slog.Logger
 	path     string
 	snapshot func([]string) ([]*Entry, int64)
+	had      saved // until Start
+	rescued  bool  // from a damaged file
 
 	mu    sync.Mutex // guards below; taken under the service's
 	dirty map[string]struct{}
@@ -67,11 +69,11 @@ type saved struct {
 	clock   int64
 }
 
-// load opens the state directory and takes over what it has. A file that cannot be
-// read is set aside; what could be read of it is kept.
-func (s *Service) load() error {
+// open opens the state directory and reads what it has. A file that cannot be read is
+// set aside; what could be read of it is kept.
+func (s *Service) open() error {
 	if err := os.MkdirAll(s.cfg.StateDir, 0o700); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	path := filepath.Join(s.cfg.StateDir, storeName)
 	db, had, err := openStore(path)
@@ -81,21 +83,34 @@ func (s *Service) load() error {
 		s.log.Error("the copy of the names on disk cannot be read; it is kept aside, and what it lacks is learned from the other hosts",
 			"file", path, "aside", aside, "names", len(had.entries), "error", err)
 		if err := os.Rename(path, aside); err != nil {
-			return fmt.Errorf("set a damaged file aside: %w", err)
+			return fmt.Errorf("%w: set a damaged file aside: %w", ErrState, err)
 		}
 		db, _, err = openStore(path)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrInUse):
 		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	s.store = &store{db: db, log: s.log, path: path, snapshot: s.snapshot, dirty: make(map[string]struct{}), kick: make(chan struct{}, 1)}
+	s.store = &store{
+		db: db, log: s.log, path: path, snapshot: s.snapshot, had: had, rescued: damaged,
+		dirty: make(map[string]struct{}), kick: make(chan struct{}, 1),
+	}
+	return nil
+}
+
+// restore takes over what open has read.
+func (s *Service) restore() {
+	had := s.store.had
+	s.store.had = saved{}
 	s.clock.last = had.clock
 	for i := range had.entries {
 		e := &had.entries[i]
 		s.clock.last = max(s.clock.last, e.Stamp.Time)
 		if n, news := s.names.put(e); news {
 			n.saved = true
-			if damaged {
+			if s.store.rescued {
 				s.store.mark(e.Path)
 			}
 		}
@@ -106,13 +121,13 @@ func (s *Service) load() error {
 			s.names.settle(n)
 		}
 	}
-	return nil
+	s.log.Info("names read from disk", "dir", s.cfg.StateDir, "names", len(had.entries))
 }
 
 // openStore opens a file, made if need be, and reads all of it. With errDamaged
 // there is no database, but maybe some of what it had.
 //
-// Errors: ErrLocked, errDamaged, and those of the file system.
+// Errors: ErrInUse, errDamaged, and those of the file system.
 func openStore(path string) (db *bbolt.DB, had saved, err error) {
 	// Pages that a file lacks are memory that faults.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -128,7 +143,7 @@ func openStore(path string) (db *bbolt.DB, had saved, err error) {
 	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, had, fmt.Errorf("%w: %s; end that broker, or give this one a directory of its own", ErrLocked, filepath.Dir(path))
+		return nil, had, fmt.Errorf("%s: %w", filepath.Dir(path), ErrInUse)
 	case isFileError(err):
 		return nil, had, fmt.Errorf("open %s: %w", path, err)
 	case err != nil:

@@ -33,10 +33,14 @@ func (s solo) Send(peer.ID, []byte) {}
 func alone(t *testing.T, dir string, boot uint64, cfg Config) (*Service, *model, *bytes.Buffer, error) {
 	var lines bytes.Buffer
 	cfg.StateDir = dir
-	cfg.Log = slog.New(slog.NewTextHandler(&lines, nil))
-	s, tree := New(cfg), newModel(t, "alone")
-	err := s.Start(solo{"alone", boot}, tree, tree)
-	return s, tree, &lines, err
+	cfg.Log = slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	tree := newModel(t, "alone")
+	cfg.Net, cfg.Arbiter = solo{"alone", boot}, tree
+	s, err := Open(cfg)
+	if err != nil {
+		return nil, tree, &lines, err
+	}
+	return s, tree, &lines, s.Start(tree)
 }
 
 func start(t *testing.T, dir string, boot uint64) (*Service, *model, *bytes.Buffer) {
@@ -140,7 +144,7 @@ func TestLocked(t *testing.T) {
 	dir := t.TempDir()
 	start(t, dir, 1)
 	_, _, _, err := alone(t, dir, 2, Config{})
-	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) {
+	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v", err)
 	}
 }

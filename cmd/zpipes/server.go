@@ -24,6 +24,7 @@ import (
 	"github.com/zpipesfs/zpipesfs/cluster/key"
 	"github.com/zpipesfs/zpipesfs/cluster/link"
 	"github.com/zpipesfs/zpipesfs/cluster/member"
+	"github.com/zpipesfs/zpipesfs/cluster/names"
 	"github.com/zpipesfs/zpipesfs/fs"
 	"github.com/zpipesfs/zpipesfs/fs/device"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
@@ -49,7 +50,10 @@ type server struct {
 	id      peer.ID
 	cluster *cluster.Cluster
 	links   link.Links
+	names   *names.Service
 	member  *member.Membership
+
+	discovery *discovery // nil: --join alone
 }
 
 // Run serves until a signal ends it or the mount is taken away.
@@ -100,7 +104,9 @@ func (s *server) open() error {
 	if err := s.openCluster(); err != nil {
 		return err
 	}
-	s.openBroker()
+	if err := s.openBroker(); err != nil {
+		return err
+	}
 	if err := s.openService(); err != nil {
 		return err
 	}
@@ -254,19 +260,29 @@ func (s *server) serveControl() {
 	control.HandleBroker(s.control, s.broker, info)
 	control.Handle(s.control, "status", s.status)
 	control.Handle(s.control, "pipes", s.pipes)
+	control.Handle(s.control, "sync", s.sync)
 	s.control.Serve(control.Options{AllowOther: s.cfg.AllowOther, Log: s.log})
 }
 
-func (s *server) openBroker() {
+func (s *server) openBroker() error {
 	cfg := broker.Config{
 		Capacity: int(s.cfg.Capacity),
 		Owner:    broker.Owner{Perm: 0o755, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Log:      s.log,
 	}
-	if s.cluster != nil {
-		cfg.Peers = s.cluster
+	if s.cluster == nil {
+		s.broker = broker.New(cfg)
+		return nil
 	}
+	cfg.Peers, cfg.Names = s.cluster, s.names
 	s.broker = broker.New(cfg)
+	if err := s.openLinks(); err != nil {
+		return err
+	}
+	if err := s.names.Start(s.broker); err != nil {
+		return &failure{op: "--state-dir", err: err}
+	}
+	return nil
 }
 
 // openService serves ZPIPES clients.

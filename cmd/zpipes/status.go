@@ -193,6 +193,17 @@ func (m *merger) sorted() []clusterPipe {
 	return list
 }
 
+// sync waits for cluster.Sync.
+func (s *server) sync(ctx context.Context, p control.Peer, _ struct{}) (done struct{}, err error) {
+	switch {
+	case p.UID != 0 && p.UID != uint32(os.Geteuid()):
+		return done, fs.ErrPermission // it makes work on all hosts
+	case s.cluster == nil:
+		return done, nil
+	}
+	return done, s.cluster.Sync(ctx)
+}
+
 func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print it as JSON"} }
 
 // ask calls an operation of the broker that --name means, and prints the answer.

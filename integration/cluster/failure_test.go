@@ -52,7 +52,7 @@ func within(t *testing.T, what string, since time.Time) {
 	t.Helper()
 	took := time.Since(since)
 	t.Logf("%s after %v", what, took.Round(time.Millisecond))
-	if limit := failureTimeout + time.Second; took > limit {
+	if limit := failureTimeout() + time.Second; took > limit {
 		t.Errorf("%s after %v, want it within %v", what, took.Round(time.Millisecond), limit)
 	}
 }
@@ -71,7 +71,7 @@ func TestWritersHostDies(t *testing.T) {
 				t.Errorf("the first %d bytes are others", taken)
 			}
 			since := die(t, hosts[1], death.die)
-			res := r.begin(drain(rfd, everything)).result(failureTimeout + soon)
+			res := r.begin(drain(rfd, everything)).result(failureTimeout() + soon)
 			within(t, fmt.Sprintf("%d more bytes and %s", res.Ret, res.Errno), since)
 			if res.Errno != "EIO" || res.Ret > size-taken || res.Sum != actor.PatternSum(seed, taken, res.Ret) {
 				t.Errorf("want what had arrived and EIO, got %d bytes, %q", res.Ret, res.Errno)
@@ -94,7 +94,7 @@ func TestWritersHostDiesIdle(t *testing.T) {
 			reading := r.begin(read(rfd, 100))
 			reading.blocks()
 			since := die(t, hosts[1], death.die)
-			if res := reading.result(failureTimeout + soon); res.Errno != "EIO" {
+			if res := reading.result(failureTimeout() + soon); res.Errno != "EIO" {
 				t.Errorf("want EIO, got %d %q", res.Ret, res.Errno)
 			}
 			within(t, "EIO", since)
@@ -113,7 +113,7 @@ func TestReadersHostDies(t *testing.T) {
 			r.must(drain(rfd, 1<<20))
 			writing.blocks()
 			since := die(t, hosts[0], death.die)
-			if res := writing.result(failureTimeout + soon); res.Errno != "EPIPE" {
+			if res := writing.result(failureTimeout() + soon); res.Errno != "EPIPE" {
 				t.Errorf("want EPIPE, got %d %q", res.Ret, res.Errno)
 			}
 			within(t, "EPIPE", since)
@@ -141,7 +141,7 @@ func TestOneOfTwoReadersDies(t *testing.T) {
 	doomed.must(drain(dfd, taken))
 	counting := r.begin(actor.Request{Op: "count_bytes", FD: int(rfd)})
 	hosts[1].Kill()
-	if res := writing.result(failureTimeout + aWhile); res.Errno != "" {
+	if res := writing.result(failureTimeout() + aWhile); res.Errno != "" {
 		t.Errorf("the writer has a reader left, but got %s", res.Errno)
 	}
 	w.must(closing(wfd))
@@ -184,7 +184,7 @@ func TestHomeDies(t *testing.T) {
 	check("before")
 	hosts[2].Kill()
 	check("at once")
-	if !lab.Until(failureTimeout+soon, func() bool { return w.host.Run(soon, "zpipes status | grep -qw h3").Status != "exit 0" }) {
+	if !lab.Until(failureTimeout()+soon, func() bool { return w.host.Run(soon, "zpipes status | grep -qw h3").Status != "exit 0" }) {
 		t.Error("h3 is not noticed to be dead")
 	}
 	check("after")
@@ -255,7 +255,7 @@ func outages(t *testing.T, hosts []*lab.Host, size int64) {
 		take(size/4, r.begin(drain(rfd, size/4)))
 		hosts[0].Cut()
 		rest := r.begin(drain(rfd, 8<<20)) // more than can be here
-		outage := time.NewTimer(tolerated / 2)
+		outage := time.NewTimer(failureTimeout() / 2)
 		<-outage.C
 		select {
 		case res := <-rest.answer:
@@ -297,11 +297,11 @@ func TestLongOutage(t *testing.T) {
 	r.must(mkfifo("q"))
 	hosts[0].Cut()
 	since := time.Now()
-	if res := reading.result(failureTimeout + soon); res.Errno != "EIO" {
+	if res := reading.result(failureTimeout() + soon); res.Errno != "EIO" {
 		t.Errorf("the reader: %d %q", res.Ret, res.Errno)
 	}
 	within(t, "EIO", since)
-	if res := writing.result(failureTimeout + soon); res.Errno != "EPIPE" {
+	if res := writing.result(failureTimeout() + soon); res.Errno != "EPIPE" {
 		t.Errorf("the writer: %d %q", res.Ret, res.Errno)
 	}
 	within(t, "EPIPE", since)
@@ -374,7 +374,7 @@ func TestWrongKey(t *testing.T) {
 	want(t, b.Run(soon, "zpipes keygen "+other+" >/dev/null"), "")
 	b.Again("--key", other)
 	want(t, hosts[0].Run(soon, "mkfifo $ZP/secret"), "")
-	outside := time.NewTimer(failureTimeout)
+	outside := time.NewTimer(failureTimeout())
 	<-outside.C
 	want(t, b.Run(soon, "ls $ZP"), "")
 	for _, h := range hosts {

@@ -8,30 +8,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zpipesfs/zpipesfs/cluster/member"
 	"github.com/zpipesfs/zpipesfs/integration/lab"
 )
 
-// How long a death takes to be noticed. The profiles are in cluster/member.
-const (
-	// failureTimeout is in which brokers with the profile local, up to ten of
-	// them, notice that one has died.
-	failureTimeout = 2400 * time.Millisecond
-	// tolerated is how long a broker with the profile local may be out of reach
-	// and not be taken for dead.
-	tolerated = time.Second
-)
+// failureTimeout is in which the brokers of a fragile cluster notice that one has
+// died. One that is out of reach for half of it must not be taken for dead.
+func failureTimeout() time.Duration { return member.Local.FailureTimeout(3) }
 
 // newCluster is for tests in which no host fails: a machine that is busy for a
 // while must not pass for one that died.
 func newCluster(t testing.TB, n int) []*lab.Host {
 	t.Helper()
-	return lab.Hosts(t, n, lab.HostOptions{Key: true, Flags: []string{"--profile", "lan", "--allow-other"}})
+	return lab.Hosts(t, n, lab.HostOptions{Key: true, Flags: []string{"--profile", string(member.LAN), "--allow-other"}})
 }
 
 // newFragile is for tests in which hosts fail.
 func newFragile(t testing.TB, n int) []*lab.Host {
 	t.Helper()
-	return lab.Hosts(t, n, lab.HostOptions{Key: true, Flags: []string{"--profile", "local"}})
+	return lab.Hosts(t, n, lab.HostOptions{Key: true, Flags: []string{"--profile", string(member.Local)}})
 }
 
 // The first thing the README shows.

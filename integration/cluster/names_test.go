@@ -94,7 +94,7 @@ func TestNamesOutliveBrokers(t *testing.T) {
 		h.Again()
 	}
 	for _, h := range hosts {
-		if !lab.Until(failureTimeout+soon, func() bool { return h.Run(soon, see).Stdout == all }) {
+		if !lab.Until(failureTimeout()+soon, func() bool { return h.Run(soon, see).Stdout == all }) {
 			t.Errorf("%s: after all brokers were stopped: %v", h.Name, h.Run(soon, see))
 		}
 	}
@@ -105,12 +105,15 @@ func TestPartitionHeals(t *testing.T) {
 	hosts := newFragile(t, 3)
 	c := hosts[2]
 	want(t, c.Run(soon, "mkfifo $ZP/before $ZP/removed"), "")
+	for _, h := range hosts { // so that all know of them
+		want(t, h.Run(soon, "ls $ZP"), "before\nremoved\n")
+	}
 	c.Cut()
 	// Each half does its own as soon as it has given the other up.
-	if !lab.Until(failureTimeout+soon, func() bool { return hosts[0].Run(soon, "mkfifo $ZP/majority").Status == "exit 0" }) {
+	if !lab.Until(failureTimeout()+soon, func() bool { return hosts[0].Run(soon, "mkfifo $ZP/majority").Status == "exit 0" }) {
 		t.Fatal("two of three cannot make a name")
 	}
-	if !lab.Until(failureTimeout+soon, func() bool { return c.Run(soon, "mkfifo $ZP/minority").Status == "exit 0" }) {
+	if !lab.Until(failureTimeout()+soon, func() bool { return c.Run(soon, "mkfifo $ZP/minority").Status == "exit 0" }) {
 		t.Fatal("one of three cannot make a name")
 	}
 	want(t, hosts[1].Run(soon, "rm $ZP/removed"), "")

@@ -122,12 +122,12 @@ func (r round) play() (w, rd side, rescued bool) {
 		case w = <-written:
 			done[0] = true
 			if w.errno != "" && grace == nil {
-				grace = time.After(failureTimeout + 2*time.Second)
+				grace = time.After(failureTimeout() + 2*time.Second)
 			}
 		case rd = <-was:
 			done[1] = true
 			if rd.errno != "" && grace == nil {
-				grace = time.After(failureTimeout + 2*time.Second)
+				grace = time.After(failureTimeout() + 2*time.Second)
 			}
 		case <-grace:
 			rescued = true

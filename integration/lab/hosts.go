@@ -56,7 +56,13 @@ func NetworkName() string {
 // broker does not end well, has complained of a fault, or leaves something.
 func Hosts(t testing.TB, n int, o HostOptions) []*Host {
 	t.Helper()
-	net, err := NewNetwork(NetworkName(), filepath.Join(Dir(t), "lab"), Binary())
+	dir := Dir(t)
+	for _, above := range []string{dir, filepath.Dir(dir)} { // other users' programs use mounts, too
+		if err := os.Chmod(above, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	net, err := NewNetwork(NetworkName(), filepath.Join(dir, "lab"), Binary())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +124,9 @@ func (h *Host) checkLog() {
 		h.t.Logf("the end of the log of %s:\n%s", h.Name, log[max(0, len(log)-4000):])
 	}
 }
+
+// Namespace is the path of the host's network namespace.
+func (h *Host) Namespace() string { return fmt.Sprintf("/run/netns/%s-%s", h.net.Name, h.Name) }
 
 // Log is what the broker has logged, over all its lives.
 func (h *Host) Log() string {

@@ -84,7 +84,7 @@ func CheckPrograms(programs ...string) error {
 // socket in it, and removes it when the test ends.
 func Dir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(os.Getenv(scratchSetting), "d")
+	dir, err := makeFolder(os.Getenv(scratchSetting), "d")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +94,15 @@ func Dir(t testing.TB) string {
 		}
 	})
 	return dir
+}
+
+// makeFolder makes a folder that all users may enter, for mounts in it.
+func makeFolder(in, name string) (string, error) {
+	dir, err := os.MkdirTemp(in, name)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
 }
 
 // Until polls cond until it holds, at most for limit, and reports whether it
@@ -122,7 +131,7 @@ func Binary() string { return os.Getenv(binarySetting) }
 // setUp makes the scratch folder and the binary. Their paths go into the
 // environment, where the tests and every process they start find them.
 func setUp() (scratch string, err error) {
-	scratch, err = os.MkdirTemp("", "zpipes-lab-")
+	scratch, err = makeFolder("", "zpipes-lab-")
 	if err != nil {
 		return "", fmt.Errorf("make a scratch folder: %w", err)
 	}

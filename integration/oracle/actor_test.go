@@ -121,6 +121,7 @@ type call struct {
 
 // start begins a call and does not wait for it.
 func (a *actor) start(o op) *call {
+	a.s.agree()
 	a.s.step("%s: %s", a, o.text)
 	req := o.req
 	req.Thread = a.n
@@ -179,7 +180,7 @@ func (c *call) poll() bool {
 	if c.got == nil {
 		select {
 		case res := <-c.answer:
-			c.got = &res
+			c.got, c.a.s.fresh = &res, true
 		default:
 		}
 	}
@@ -199,8 +200,9 @@ func (c *call) quiet() result {
 	if !c.poll() {
 		select {
 		case res := <-c.answer:
-			c.got = &res
+			c.got, c.a.s.fresh = &res, true
 		case <-c.a.proc.ended:
+			c.a.s.fresh = true
 			if !c.poll() {
 				return result{text: "death", Result: proto.Result{Ret: -1, Errno: "death"}}
 			}
@@ -217,7 +219,7 @@ func (c *call) blocks() bool {
 	c.a.s.step("%s: %s, should block", c.a, c.op.text)
 	var last task
 	var since time.Time
-	var blocked bool
+	var blocked, agreed bool
 	err := until(c.op.text+" to block or return", func() bool {
 		if c.poll() || !c.a.alive() {
 			return true
@@ -227,9 +229,15 @@ func (c *call) blocks() bool {
 			return false
 		}
 		if t != last || !t.sleeps() || !slices.Contains(c.op.sleeps, t.syscall) {
-			last, since = t, time.Now()
+			last, since, agreed = t, time.Now(), false
 		}
 		blocked = time.Since(since) >= c.a.s.settle
+		if blocked && !agreed {
+			// Whatever may free it from another host has come after this.
+			c.a.s.fresh = true
+			c.a.s.agree()
+			agreed, blocked = true, c.a.s.hosts == nil
+		}
 		return blocked
 	})
 	if err != nil {
@@ -251,6 +259,7 @@ func (a *actor) whereabouts() string {
 
 // signal sends a signal to this thread alone.
 func (a *actor) signal(sig unix.Signal) {
+	a.s.agree()
 	a.s.line("%s: gets %s", a, unix.SignalName(sig))
 	if err := unix.Tgkill(a.pid(), a.tid, sig); err != nil {
 		panic(stop{"tgkill: " + err.Error()})
@@ -259,6 +268,7 @@ func (a *actor) signal(sig unix.Signal) {
 
 // kill sends a signal to the whole process.
 func (a *actor) kill(sig unix.Signal) {
+	a.s.agree()
 	a.s.line("%s: process gets %s", a, unix.SignalName(sig))
 	if err := unix.Kill(a.pid(), sig); err != nil {
 		panic(stop{"kill: " + err.Error()})
@@ -272,6 +282,7 @@ func (a *actor) ends() {
 		a.s.line("%s: does not end\n%s", a, a.whereabouts())
 		return
 	}
+	a.s.fresh = true
 	a.s.line("%s: %s", a, ending(a.proc.cmd.ProcessState))
 }
 

@@ -41,7 +41,6 @@ func edgeReader(s *script) {
 func edgeThere(s *script) {
 	w, wfd, r, rfd := s.pair()
 	w.do(write(wfd, "hello"))
-	s.arrived(r, rfd)
 	ep := watch(r, rfd, unix.EPOLLIN|unix.EPOLLET)
 	r.do(epollWait(ep, long))
 	r.do(epollWait(ep, brief))

@@ -185,7 +185,6 @@ func leftGone(s *script) {
 	wfd = w.do(open("p", wronly)).fd()
 	r.until("EAGAIN", read(rfd, 100))
 	w.do(write(wfd, "new"))
-	s.arrived(r, rfd)
 	r.do(read(rfd, 100))
 }
 

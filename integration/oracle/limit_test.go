@@ -40,7 +40,6 @@ func limitType(s *script) {
 func limitFionread(s *script) {
 	w, wfd, r, rfd := s.pair()
 	w.do(write(wfd, "hello"))
-	s.arrived(r, rfd)
 	o := onFD("fionread", rfd)
 	o.format = func(res proto.Result) string {
 		if res.Ret == 5 {

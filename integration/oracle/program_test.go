@@ -26,6 +26,7 @@ type program struct {
 
 // run starts a program and does not wait for it.
 func (s *script) run(dir string, command ...string) *program {
+	s.agree()
 	s.named[command[0]]++
 	p := &program{s: s, name: command[0], ended: make(chan struct{})}
 	if n := s.named[command[0]]; n > 1 {
@@ -58,6 +59,7 @@ func (p *program) wait() {
 		where := members(syscall.Getpgrp())
 		panic(stop{fmt.Sprintf("%s does not end\n%s", p.name, whereabouts(where))})
 	}
+	p.s.fresh = true
 	p.s.line("%s: %s %q", p.name, ending(p.cmd.ProcessState), p.out.String())
 }
 

@@ -98,7 +98,7 @@ func startPlaying(name string, d dirs, scratch string) (*playing, error) {
 	race := "GORACE=" + os.Getenv("GORACE") + " atexit_sleep_ms=0"
 	p.cmd.Env = append(os.Environ(), roleVariable+"=scenario", "SCRATCH="+scratch, race,
 		"ZPIPES_ORACLE_SCENARIO="+name, "ZPIPES_ORACLE_W="+d.W, "ZPIPES_ORACLE_R="+d.R,
-		"ZPIPES_ORACLE_APART="+strconv.FormatBool(d.Apart))
+		"ZPIPES_ORACLE_MIXED="+strconv.FormatBool(d.Mixed), "ZPIPES_ORACLE_BROKER="+d.Broker)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stderr = &p.stderr
 	p.cmd.WaitDelay = 5 * time.Second

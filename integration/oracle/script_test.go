@@ -23,14 +23,13 @@ import (
 const answerTimeout = 20 * time.Second
 
 // dirs is one side of a comparison. On a FIFO and on a single mount W and R
-// are the same directory; on a cluster they are two mounts.
+// are the same directory; on a cluster they are the mounts of two hosts.
 type dirs struct {
 	W string // where writers open
 	R string // where readers open
 
-	// Apart is set on both sides when W and R of the mount's side are not the
-	// same: what a call has done then takes a moment to arrive.
-	Apart bool
+	Mixed  bool   // every second writer opens in R, every second reader in W
+	Broker string // of the two hosts': its network namespace; empty: one host
 }
 
 // script is a scenario at work: it owns the scenario's processes and its own
@@ -38,6 +37,8 @@ type dirs struct {
 type script struct {
 	dirs
 	settle time.Duration // how long a call must sleep to count as blocked
+	hosts  *hosts        // nil: one host
+	fresh  bool          // something was done, and the hosts may not have agreed since
 
 	mu    sync.Mutex // guards out
 	out   *bufio.Writer
@@ -66,10 +67,13 @@ func runScenario(name string, d dirs, out io.Writer) error {
 	}
 	sub := directory(name)
 	s := &script{
-		dirs:   dirs{W: filepath.Join(d.W, sub), R: filepath.Join(d.R, sub), Apart: d.Apart},
+		dirs:   dirs{W: filepath.Join(d.W, sub), R: filepath.Join(d.R, sub), Mixed: d.Mixed},
 		settle: time.Duration(settle) * time.Millisecond,
 		out:    bufio.NewWriter(out),
 		named:  map[string]int{},
+	}
+	if d.Broker != "" {
+		s.hosts = newHosts(d.Broker, s.W, s.R)
 	}
 	if err := s.prepare(); err != nil {
 		return err
@@ -92,10 +96,10 @@ func (s *script) prepare() error {
 	if err := os.Mkdir(s.W, 0o755); err != nil {
 		return fmt.Errorf("make the scenario's directory: %w", err)
 	}
-	return until("the directory to show on the other mount", func() bool {
-		_, err := os.Stat(s.R)
-		return err == nil
-	})
+	if _, err := os.Stat(s.R); err != nil {
+		return fmt.Errorf("the directory on the other host: %w", err)
+	}
+	return nil
 }
 
 func (s *script) play(sc scenario) {
@@ -149,8 +153,12 @@ func (s *script) reader() *actor { return s.start("r", s.R, nil) }
 
 func (s *script) start(name, dir string, inherited []*os.File) *actor {
 	s.named[name]++
-	if n := s.named[name]; n > 1 {
+	n := s.named[name]
+	if n > 1 {
 		name += strconv.Itoa(n)
+	}
+	if s.Mixed && n%2 == 0 {
+		dir = s.opposite(dir)
 	}
 	a, err := startActor(s, name, dir, inherited)
 	if err != nil {
@@ -180,8 +188,16 @@ func (s *script) heir(a *actor, fds ...int) *actor {
 	return s.start(a.proc.name+"heir", a.dir, files)
 }
 
+func (s *script) opposite(dir string) string {
+	if dir == s.W {
+		return s.R
+	}
+	return s.W
+}
+
 // fifo makes a pipe for the scenario; that it works is a scenario of its own.
 func (s *script) fifo(name string) {
+	s.fresh = true
 	s.step("mkfifo %s", name)
 	if err := unix.Mkfifo(filepath.Join(s.W, name), 0o666); err != nil {
 		panic(stop{"mkfifo: " + err.Error()})
@@ -220,14 +236,6 @@ func (s *script) usable() {
 // free waits until nobody has the pipe p open for reading.
 func (s *script) free() {
 	s.writer().until("ENXIO", open("p", unix.O_WRONLY|unix.O_NONBLOCK))
-}
-
-// arrived waits until data for the reader has come from the other mount. On
-// one directory data is there as soon as the write has returned.
-func (s *script) arrived(r *actor, fd int) {
-	if s.Apart {
-		r.quiet(poll(fd, unix.POLLIN, answerTimeout))
-	}
 }
 
 // until polls a condition of the outside world.

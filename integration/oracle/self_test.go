@@ -68,7 +68,7 @@ func TestScenarioThatStopsOrSaysNothingFails(t *testing.T) {
 		if len(o.problems) > 0 {
 			t.Errorf("%s: %q", name, o.problems)
 		}
-		if all := faults(name, o, o, true); len(all) != 1 || !strings.Contains(all[0], "did not run to its end") {
+		if all := faults(name, o, o, differences(), true); len(all) != 1 || !strings.Contains(all[0], "did not run to its end") {
 			t.Errorf("%s: faults %q", name, all)
 		}
 	}
@@ -94,7 +94,7 @@ func TestTranscriptsAreCompared(t *testing.T) {
 		{"another difference than the listed", listed, fifo, other, true, 1},
 		{"another FIFO than the listed", listed, other, mount, true, 1},
 	} {
-		if all := faults(c.name, c.fifo, c.mount, c.real); len(all) != c.faults {
+		if all := faults(c.name, c.fifo, c.mount, differences(), c.real); len(all) != c.faults {
 			t.Errorf("%s: %d faults: %q", c.what, len(all), all)
 		}
 	}
@@ -102,7 +102,18 @@ func TestTranscriptsAreCompared(t *testing.T) {
 
 // TestDifferencesAreScenarios finds entries of the table that nothing checks.
 func TestDifferencesAreScenarios(t *testing.T) {
-	for name, d := range differences() {
+	for name, d := range betweenHosts() {
+		if _, known := differences()[name]; known {
+			t.Errorf("%q: is in both tables", name)
+		}
+		if where, _ := place(name); where != twoHosts {
+			t.Errorf("%q: does not run between hosts", name)
+		}
+		if d.reason == "" {
+			t.Errorf("%q: no reason", name)
+		}
+	}
+	for name, d := range known() {
 		if _, ok := find(name); !ok {
 			t.Errorf("no scenario is called %q", name)
 		}

@@ -39,7 +39,7 @@ type Frame struct {
 	Mine  uint64 // the sender's epoch of the session, never 0
 	Yours uint64 // the receiver's; 0 in a Hello, and there only
 	Round uint32 // how often the sender went back to send again
-	Lost  uint32 // the receiver's round in which the sender missed messages; 0: missed none
+	Lost  uint32 // the last of the receiver's rounds in which the sender missed messages; 0: none
 	Seq   uint64 // the number of the first message in it, or of the one that comes next; from 1
 	Ack   uint64 // the number of the last message that came in order
 	Count uint16 // messages in it

@@ -44,7 +44,8 @@ const (
 	// Contend says whether a stream's bytes are wanted elsewhere, too: then its
 	// readers tell when they starve.
 	Contend Kind = 11
-	// Starved says that a reader waits and no bytes of the stream are there.
+	// Starved says that a reader waits and no bytes of the stream are there; need 0:
+	// that none waits any more.
 	Starved Kind = 12
 	// Recall wants back what no reader of a stream has taken.
 	Recall Kind = 13
@@ -101,7 +102,7 @@ type Message struct {
 	Stream uint64 // a number that the reading broker chose
 	Ends   Ends
 	Mode   uint8 // as pipe.Mode
-	First  bool  // Register: no home has known it. Contend: begins. Credit: the writer has lost its readers here
+	First  bool  // Register: no home has known it; with no ends: another knows it now. Contend: begins. Credit: the writer has lost its readers here
 	Status Status
 	Count  uint64 // bytes of the stream consumed, ever
 	Limit  uint64 // bytes of the stream that may be sent, ever
