@@ -18,6 +18,9 @@ import (
 // it for left behind: its host has died, or its open has failed.
 const idleTransient = 10 * time.Second
 
+// joinSpread, for each peer, is over how long brokers begin to ask after a view change.
+const joinSpread = 2 * time.Millisecond
+
 // confirmations bounds how many transient names are asked about in one round.
 const confirmations = 8
 
@@ -44,10 +47,11 @@ func (s *Service) background() {
 			s.mu.Lock()
 			s.flushDrops()
 			stale := s.anyStale()
+			// Not all at the same moment: all brokers see a view change at once.
+			spread := min(time.Duration(1+len(s.peers))*joinSpread, s.cfg.SyncInterval)
 			s.mu.Unlock()
 			if stale && !waiting {
-				// Not all at the same moment: all brokers see a view change at once.
-				join.Reset(rand.N(s.cfg.SyncInterval))
+				join.Reset(rand.N(spread))
 				waiting = true
 			}
 		case <-join.C:
