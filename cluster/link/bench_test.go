@@ -126,6 +126,30 @@ func BenchmarkRoundTrip(b *testing.B) {
 	})
 }
 
+// BenchmarkRoundTripBehindBulk sends one byte there and back while there is all
+// the time something from a Source before it.
+func BenchmarkRoundTripBehindBulk(b *testing.B) {
+	x, y := listenAs(b, "x", quiet), listenAs(b, "y", quiet)
+	back := make(chan struct{})
+	y.on = func(_ peer.ID, m Message) {
+		if m.Len() == 2 {
+			y.Send(x.id, m)
+			return
+		}
+		m.Release()
+	}
+	x.on = func(_ peer.ID, m Message) { m.Release(); back <- struct{}{} }
+	acquaint(x, y)
+	x.stands(b, y)
+	y.stands(b, x)
+	x.Wake(y.id, &tap{pool: new(pipe.Pool), left: 1 << 50, size: frameSize})
+	b.ResetTimer()
+	for range b.N {
+		x.Send(y.id, note("h", "b"))
+		<-back
+	}
+}
+
 func quiet(c *Config) { c.Log = nil; c.FailureTimeout = 30 * time.Second }
 
 // dialPair makes the two ends of a TCP connection over loopback.

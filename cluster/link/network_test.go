@@ -68,7 +68,7 @@ func TestNetworkLosesFrames(t *testing.T) {
 
 func TestNetworkPartition(t *testing.T) {
 	n := NewNetwork(3)
-	shape := within(400 * time.Millisecond)
+	shape := within(time.Second)
 	a, b, c := join(t, n, "a", shape), join(t, n, "b", shape), join(t, n, "c", shape)
 	acquaint(a, b, c)
 	a.stands(t, b, c)

@@ -163,11 +163,10 @@ func TestSessionRules(t *testing.T) {
 	})
 	t.Run("late frames of a session that is lost change nothing", func(t *testing.T) {
 		r := newRig(t, quick)
-		r.a.mute = true
-		r.pass(10 * time.Millisecond) // b is not known to a yet, nor a to b
-		r.a.mute = false
-		r.a.line = nil
+		r.b.mute = true
+		r.pass(10 * time.Millisecond) // a has not heard of b's first session
 		r.b.lose(errors.New("declared"))
+		r.b.mute = false
 		r.pass(300 * time.Millisecond)
 		yours := r.a.s.yours
 		old := peer.Frame{Kind: peer.FrameData, To: r.a.cfg.ID.Boot, Mine: 1, Yours: r.a.s.mine, Seq: r.a.s.got + 1, Count: 1}
@@ -200,6 +199,17 @@ func TestSessionRules(t *testing.T) {
 		r.pass(3 * time.Second)
 		if rtt := r.a.s.rtt; rtt < 2*r.delay || rtt > 2*r.delay+5*time.Millisecond {
 			t.Errorf("%v, with a delay of %v", rtt, r.delay)
+		}
+		r.settled()
+	})
+	t.Run("frames are short on a slow link", func(t *testing.T) {
+		r := stand(t)
+		r.a.s.rtt = r.a.cfg.FailureTimeout / 4
+		for range 300 {
+			r.a.send(1000)
+		}
+		if _, messages, _ := r.a.s.frame(r.now); len(messages) > 34 {
+			t.Errorf("%d messages are in one", len(messages))
 		}
 		r.settled()
 	})

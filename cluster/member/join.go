@@ -37,7 +37,10 @@ type joiner struct {
 	stop  context.CancelFunc
 	seeds []*seed // run's alone
 
+	learned chan struct{} // capacity 1: the seeds that were learned are others now
+
 	mu    sync.Mutex
+	also  []string             // guarded by mu: seeds that were learned: see Membership.Seek
 	live  map[string]bool      // guarded by mu: addresses of all members
 	lost  map[string]time.Time // guarded by mu: address of a broker that went, and when
 	epoch int                  // guarded by mu: how often somebody went
@@ -51,7 +54,7 @@ type seed struct {
 
 func newJoiner(m *Membership) *joiner {
 	j := &joiner{
-		m: m, times: timings[m.cfg.Profile], tried: make(chan struct{}), wake: make(chan struct{}, 1),
+		m: m, times: timings[m.cfg.Profile], tried: make(chan struct{}), wake: make(chan struct{}, 1), learned: make(chan struct{}, 1),
 		live: map[string]bool{m.self.Addr: true}, lost: make(map[string]time.Time),
 	}
 	j.ctx, j.stop = context.WithCancel(m.ctx)
@@ -107,8 +110,46 @@ func (j *joiner) run() {
 				wait = j.times.join
 				again = after(true, wait)
 			}
+		case <-j.learned:
+			j.learn()
+			missing = j.round()
+			again = after(missing, wait)
 		case <-j.ctx.Done():
 			return
+		}
+	}
+}
+
+// Seek makes the addresses seeds, as those of Config.Join are, in the place of those
+// of an earlier call. What is no "host:port" is left out and logged.
+func (m *Membership) Seek(addrs []string) {
+	j := m.joiner
+	j.mu.Lock()
+	j.also = slices.Clone(addrs)
+	j.mu.Unlock()
+	select {
+	case j.learned <- struct{}{}:
+	default:
+	}
+}
+
+// learn puts the seeds that were learned behind those of the configuration.
+func (j *joiner) learn() {
+	j.mu.Lock()
+	also := j.also
+	j.mu.Unlock()
+	old := j.seeds
+	j.seeds = slices.Clone(old[:len(j.m.cfg.Join)])
+	for _, addr := range also {
+		if err := checkSeed(addr); err != nil {
+			j.m.cfg.Log.Warn("an address that was learned is left out", "addr", addr, "err", err)
+			continue
+		}
+		i := slices.IndexFunc(old, func(s *seed) bool { return s.addr == addr })
+		if i < 0 {
+			j.seeds = append(j.seeds, &seed{addr, -1})
+		} else if i >= len(j.m.cfg.Join) {
+			j.seeds = append(j.seeds, old[i])
 		}
 	}
 }

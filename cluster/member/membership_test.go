@@ -80,6 +80,18 @@ func TestJoinAndLeave(t *testing.T) {
 	}
 }
 
+// Addresses that are learned later are joined as those of the configuration are.
+func TestSeek(t *testing.T) {
+	a, b, c := start(t, "a", nil), start(t, "b", nil), start(t, "c", nil)
+	a.Seek([]string{"nonsense", b.addr()})
+	awaitCluster(t, a, b)
+	a.Seek([]string{c.addr(), a.addr()})
+	awaitCluster(t, a, b, c)
+	if len(a.log.lines("level=WARN", "nonsense")) != 1 {
+		t.Error("an address that is none is not told")
+	}
+}
+
 func TestKillIsNoticed(t *testing.T) {
 	a := start(t, "a", nil)
 	b := start(t, "b", joining(a.addr()))

@@ -18,17 +18,17 @@ import (
 type Profile string
 
 const (
-	// LAN is for hosts in one data centre. A broker that died is noticed after
-	// 6 to 7 seconds if the cluster has two, after at most 11 if it has up to ten.
+	// LAN is for hosts in one data centre. A broker that died is noticed after 9 to
+	// 11 seconds if the cluster has up to ten.
 	LAN Profile = "lan"
 
-	// WAN is for hosts that are far apart. A broker that died is noticed after 40
-	// seconds if the cluster has two, after at most 75 if it has up to ten.
+	// WAN is for hosts that are far apart. A broker that died is noticed after 65 to
+	// 75 seconds if the cluster has up to ten.
 	WAN Profile = "wan"
 
-	// Local is for one machine or one rack: a broker that died is noticed after one
-	// second, after at most 2.4 if the cluster has up to ten. A host that stands
-	// still for about a second is taken for dead.
+	// Local is for one machine or one rack: a broker that died is noticed after two
+	// seconds if the cluster has up to ten. A host that stands still for so long is
+	// taken for dead.
 	Local Profile = "local"
 )
 
@@ -50,19 +50,19 @@ type timing struct {
 
 var timings = map[Profile]timing{
 	LAN: {
-		probe: time.Second, ack: 500 * time.Millisecond, suspicion: 4, patience: 2,
+		probe: time.Second, ack: 500 * time.Millisecond, suspicion: 8, patience: 1,
 		gossip: 100 * time.Millisecond, sync: 30 * time.Second, stream: 5 * time.Second, remember: 30 * time.Second,
 		broadcast: time.Second, linger: 500 * time.Millisecond,
 		join: 2 * time.Second, joinRarely: 30 * time.Second,
 	},
 	WAN: {
-		probe: 5 * time.Second, ack: 3 * time.Second, suspicion: 6, patience: 2,
+		probe: 5 * time.Second, ack: 3 * time.Second, suspicion: 12, patience: 1,
 		gossip: 250 * time.Millisecond, sync: time.Minute, stream: 15 * time.Second, remember: time.Minute,
 		broadcast: 2 * time.Second, linger: time.Second,
 		join: 5 * time.Second, joinRarely: time.Minute,
 	},
 	Local: {
-		probe: 200 * time.Millisecond, ack: 100 * time.Millisecond, suspicion: 3, patience: 3,
+		probe: 200 * time.Millisecond, ack: 100 * time.Millisecond, suspicion: 8, patience: 1,
 		gossip: 20 * time.Millisecond, sync: 5 * time.Second, stream: time.Second, remember: 5 * time.Second,
 		broadcast: 500 * time.Millisecond, linger: 100 * time.Millisecond,
 		join: 500 * time.Millisecond, joinRarely: 2 * time.Second,
@@ -93,7 +93,10 @@ func (p Profile) FailureTimeout(brokers int) time.Duration {
 func (p Profile) configure(s *serf.Config, m *memberlist.Config) {
 	t := timings[p]
 	m.ProbeInterval, m.ProbeTimeout = t.probe, t.ack
+	// No less patience because others agree, and no more because this broker has seen
+	// failures: a link that is cut for half of FailureTimeout must not be a death.
 	m.SuspicionMult, m.SuspicionMaxTimeoutMult = t.suspicion, t.patience
+	m.AwarenessMaxMultiplier = 1
 	m.GossipInterval, m.GossipToTheDeadTime = t.gossip, t.remember
 	m.PushPullInterval, m.TCPTimeout = t.sync, t.stream
 	s.BroadcastTimeout, s.LeavePropagateDelay = t.broadcast, t.linger

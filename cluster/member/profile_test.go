@@ -16,7 +16,7 @@ func TestFailureTimeout(t *testing.T) {
 		want    time.Duration
 	}{
 		{LAN, 0, 11 * time.Second}, {LAN, 2, 11 * time.Second}, {LAN, 10, 11 * time.Second}, {LAN, 100, 19 * time.Second},
-		{WAN, 10, 75 * time.Second}, {Local, 10, 2400 * time.Millisecond},
+		{WAN, 10, 75 * time.Second}, {Local, 10, 2200 * time.Millisecond},
 	} {
 		if got := c.profile.FailureTimeout(c.brokers); got != c.want {
 			t.Errorf("%s, %d brokers: %v, want %v", c.profile, c.brokers, got, c.want)

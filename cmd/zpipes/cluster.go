@@ -21,6 +21,7 @@ import (
 	"github.com/zpipesfs/zpipesfs/cluster/link"
 	"github.com/zpipesfs/zpipesfs/cluster/member"
 	"github.com/zpipesfs/zpipesfs/cluster/names"
+	"github.com/zpipesfs/zpipesfs/cluster/zgossip"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
@@ -33,6 +34,9 @@ type clusterConfig struct {
 	Node      string
 	Profile   string
 	StateDir  string // absolute; empty: names are kept in memory only
+
+	Discover                  string   // "zgossip", or empty: Join alone
+	GossipBind, GossipConnect []string // endpoints
 }
 
 func clusterFlags() []cli.Flag {
@@ -43,6 +47,9 @@ func clusterFlags() []cli.Flag {
 		&cli.StringFlag{Name: "key", Usage: "encrypt with the cluster's key in `FILE`, which zpipes keygen makes"},
 		&cli.StringFlag{Name: "node", Usage: "this host's `NAME` in the cluster (default: the host's name, with -NAME for a broker that is not \"local\")"},
 		&cli.StringFlag{Name: "profile", Value: string(member.LAN), Usage: "how soon a silent host is taken for dead: `PROFILE` is lan, wan or local"},
+		&cli.StringFlag{Name: "discover", Usage: "find other members by `WAY`: zgossip"},
+		&cli.StringSliceFlag{Name: "gossip-bind", Usage: "serve a gossip network at `ENDPOINT`, such as tcp://*:5670; may be repeated"},
+		&cli.StringSliceFlag{Name: "gossip-connect", Usage: "be in the gossip network of the node at `ENDPOINT`, ours or CZMQ's; may be repeated"},
 		&cli.StringFlag{Name: "state-dir", Usage: "keep the cluster's names in `DIR`, also while this broker is down"},
 	}
 }
@@ -51,6 +58,16 @@ func newClusterConfig(c *cli.Context, name string) (clusterConfig, error) {
 	cfg := clusterConfig{
 		Bind: c.String("bind"), Advertise: c.String("advertise"), Join: c.StringSlice("join"),
 		KeyFile: c.String("key"), Node: c.String("node"), Profile: c.String("profile"), StateDir: c.String("state-dir"),
+		Discover: c.String("discover"), GossipBind: c.StringSlice("gossip-bind"), GossipConnect: c.StringSlice("gossip-connect"),
+	}
+	gossip := len(cfg.GossipBind)+len(cfg.GossipConnect) > 0
+	switch {
+	case cfg.Discover != "" && cfg.Discover != "zgossip":
+		return cfg, usage("--discover: %q is not a way: want zgossip", cfg.Discover)
+	case cfg.Discover != "" && !gossip:
+		return cfg, usage("--discover zgossip: give --gossip-connect or --gossip-bind, too")
+	case cfg.Discover == "" && gossip:
+		return cfg, usage("--gossip-bind and --gossip-connect: give --discover zgossip, too")
 	}
 	if cfg.Node == "" {
 		host, err := os.Hostname()
@@ -65,7 +82,7 @@ func newClusterConfig(c *cli.Context, name string) (clusterConfig, error) {
 		return cfg, usage("--profile: %w", err)
 	}
 	if cfg.Bind == "" {
-		for _, flag := range []string{"advertise", "join", "key", "state-dir"} {
+		for _, flag := range []string{"advertise", "join", "key", "state-dir", "discover"} {
 			if c.IsSet(flag) {
 				return cfg, usage("--%s: is for a member of a cluster: give --bind, too", flag)
 			}
@@ -107,10 +124,16 @@ func (s *server) openCluster() error {
 		return &failure{op: "--state-dir", err: err}
 	}
 	s.cluster.Carry(s.names)
+	return nil
+}
+
+// openLinks lets other brokers in that are members.
+func (s *server) openLinks() error {
+	cfg := s.cfg.Cluster
 	bind := net.JoinHostPort(hostOf(cfg.Bind), "0")
 	links, err := link.Listen(link.Config{
 		ID: s.id, Handler: s.cluster, Bind: "tcp://" + bind, Advertise: hostOf(cfg.Advertise), Curve: s.key != nil,
-		FailureTimeout: member.Profile(cfg.Profile).FailureTimeout(1), Log: s.log,
+		FailureTimeout: member.Profile(cfg.Profile).FailureTimeout(1), Pool: s.broker.Pool(), Log: s.log,
 	})
 	switch {
 	case errors.Is(err, link.ErrConfig):
@@ -144,6 +167,19 @@ func (s *server) joinCluster() error {
 		return &failure{op: "cluster", err: err}
 	}
 	s.member = m
+	if cfg.Discover == "" {
+		return nil
+	}
+	if s.discovery, err = startDiscovery(cfg, m, s.log); err != nil {
+		f := &failure{op: "--discover zgossip", err: err}
+		switch {
+		case errors.Is(err, zgossip.ErrEndpoint):
+			f.code = exitUsage
+		case errors.Is(err, zgossip.ErrInUse):
+			f.code = exitInUse
+		}
+		return f
+	}
 	return nil
 }
 
@@ -174,6 +210,10 @@ func (s *server) drainCluster() {
 
 // leaveCluster says goodbye and ends what openCluster and joinCluster have made.
 func (s *server) leaveCluster() (errs []error) {
+	// Nobody new is met.
+	if s.discovery != nil {
+		errs = append(errs, s.discovery.close())
+	}
 	// The others first: they stop counting on this host.
 	if s.member != nil {
 		errs = append(errs, s.member.Leave(), s.member.Close())

@@ -76,6 +76,11 @@ func commands(v *verdict) []*cli.Command {
 			Action: keygenAction,
 		},
 		{
+			Name: "gossip", Flags: gossipFlags(),
+			Usage:  "be a node of a gossip network (CZMQ's zgossip); reads the commands of zgossip from standard input, one a line",
+			Action: gossipAction,
+		},
+		{
 			Name:   "status",
 			Usage:  "tell of a broker and of its links to the others of its cluster",
 			Flags:  []cli.Flag{nameFlag(), jsonFlag()},

@@ -52,6 +52,8 @@ type server struct {
 	links   link.Links
 	names   *names.Service
 	member  *member.Membership
+
+	discovery *discovery // nil: --join alone
 }
 
 // Run serves until a signal ends it or the mount is taken away.
@@ -274,6 +276,9 @@ func (s *server) openBroker() error {
 	}
 	cfg.Peers, cfg.Names = s.cluster, s.names
 	s.broker = broker.New(cfg)
+	if err := s.openLinks(); err != nil {
+		return err
+	}
 	if err := s.names.Start(s.broker); err != nil {
 		return &failure{op: "--state-dir", err: err}
 	}

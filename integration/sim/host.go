@@ -15,6 +15,7 @@ import (
 	"github.com/zpipesfs/zpipesfs/cluster"
 	"github.com/zpipesfs/zpipesfs/cluster/link"
 	"github.com/zpipesfs/zpipesfs/cluster/member"
+	"github.com/zpipesfs/zpipesfs/cluster/names"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
@@ -24,6 +25,7 @@ type host struct {
 	id      peer.ID
 	broker  *broker.Broker
 	cluster *cluster.Cluster
+	names   *names.Service
 	links   link.Links
 	member  *member.Membership
 	sees    atomic.Int64 // members in its last view
@@ -52,12 +54,19 @@ func newWorld(profile member.Profile, n int) (*world, error) {
 func (w *world) add() error {
 	h := &host{id: peer.ID{Node: fmt.Sprintf("h%d", len(w.hosts)+1), Boot: 1}}
 	h.cluster = cluster.New(cluster.Config{Self: h.id})
-	h.broker = broker.New(broker.Config{Peers: h.cluster})
 	var err error
+	if h.names, err = names.Open(names.Config{Net: h.cluster, Arbiter: h.cluster}); err != nil {
+		return err
+	}
+	h.cluster.Carry(h.names)
+	h.broker = broker.New(broker.Config{Peers: h.cluster, Names: h.names})
 	if h.links, err = w.net.Join(link.Config{ID: h.id, Handler: h.cluster, FailureTimeout: w.profile.FailureTimeout(1)}); err != nil {
 		return err
 	}
 	h.cluster.Start(h.links)
+	if err := h.names.Start(h.broker); err != nil {
+		return err
+	}
 	cfg := member.Config{
 		Node: h.id.Node, Boot: h.id.Boot, Version: peer.Version, Endpoint: h.links.Endpoint(),
 		Profile: w.profile, Transport: w.gossip.Transport(), Changed: h.changed,
@@ -86,8 +95,9 @@ func (h *host) changed(v member.View) {
 // kill ends a host as a crash would: it says goodbye to nobody.
 func (h *host) kill() {
 	h.broker.Close()
-	h.member.Close()
-	h.links.Close()
+	_ = h.member.Close() // it goes without a goodbye
+	_ = h.names.Close()
+	_ = h.links.Close()
 	h.cluster.Close()
 }
 

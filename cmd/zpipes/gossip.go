@@ -1,0 +1,336 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/zpipesfs/zpipesfs/cluster/zgossip"
+)
+
+// gossipCommand is a node of a gossip network on the command line.
+type gossipCommand struct {
+	config   string   // file, or empty
+	cert     string   // file of this node's key pair, or empty
+	server   string   // public key of the servers that it connects to, or empty
+	domain   string   // ZAP domain, or empty
+	binds    []string // endpoints
+	connects []string // endpoints
+	publish  [][2]string
+	ttl      time.Duration
+	watch    bool          // print events
+	status   bool          // print the number of tuples and end
+	patience time.Duration // how long servers may take to answer for status
+
+	in       io.Reader
+	out      io.Writer
+	terminal bool // in is one, or nothing: its end is not the end
+
+	node    *zgossip.Node
+	mu      sync.Mutex // guards out
+	failure error      // the first command that failed
+}
+
+func gossipFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "bind", Usage: "serve other nodes at `ENDPOINT`: tcp://ADDRESS:PORT (* for any), ipc://PATH; may be repeated"},
+		&cli.StringSliceFlag{Name: "connect", Usage: "be a neighbour of the node at `ENDPOINT`; may be repeated"},
+		&cli.StringSliceFlag{Name: "publish", Usage: "publish the tuple `KEY=VALUE`; may be repeated"},
+		&cli.DurationFlag{Name: "ttl", Usage: "the network forgets what --publish told when it was not told again for `TIME` (default: never)"},
+		&cli.StringFlag{Name: "config", Usage: "load the configuration `FILE`, as CZMQ's zconfig writes it"},
+		&cli.StringFlag{Name: "curve-cert", Usage: "this node's keys are in `FILE`, as CZMQ's zcert writes it: what it binds takes clients with CURVE only"},
+		&cli.StringFlag{Name: "curve-server", Usage: "the nodes to connect to have the public `KEY` (40 characters of Z85)"},
+		&cli.StringFlag{Name: "curve-domain", Usage: "the ZAP `DOMAIN` of what it binds"},
+		&cli.BoolFlag{Name: "watch", Usage: "print a line for each tuple that is delivered"},
+		&cli.BoolFlag{Name: "status", Usage: "print how many tuples there are when all servers have answered, and end"},
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "how long servers may take to answer for --status"},
+	}
+}
+
+func gossipAction(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return usage("gossip: want no arguments, have %d", c.NArg())
+	}
+	g := &gossipCommand{
+		config: c.String("config"), cert: c.String("curve-cert"), server: c.String("curve-server"), domain: c.String("curve-domain"),
+		binds: c.StringSlice("bind"), connects: c.StringSlice("connect"), ttl: c.Duration("ttl"),
+		watch: c.Bool("watch"), status: c.Bool("status"), patience: c.Duration("timeout"),
+		in: c.App.Reader, out: c.App.Writer,
+	}
+	if f, ok := g.in.(*os.File); ok {
+		info, err := f.Stat()
+		g.terminal = err != nil || info.Mode()&os.ModeCharDevice != 0
+	}
+	for _, p := range c.StringSlice("publish") {
+		key, value, ok := strings.Cut(p, "=")
+		if !ok {
+			return usage("--publish: %q is not KEY=VALUE", p)
+		}
+		g.publish = append(g.publish, [2]string{key, value})
+	}
+	return g.Run(c.Context)
+}
+
+// Run carries out the flags, then commands from standard input, and ends at its end,
+// or, if that is a terminal or nothing, at a signal.
+func (g *gossipCommand) Run(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if g.node, err = zgossip.Start(zgossip.Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}); err != nil {
+		return &failure{op: "gossip", err: err}
+	}
+	err = g.open()
+	if err == nil && g.status {
+		err = g.tellStatus(ctx)
+	} else if err == nil {
+		err = g.serve(ctx)
+	}
+	if err := errors.Join(err, g.node.Close()); err != nil {
+		return gossipFailure(err)
+	}
+	return nil
+}
+
+func gossipFailure(err error) error {
+	f := &failure{op: "gossip", err: err}
+	switch {
+	case errors.Is(err, zgossip.ErrInUse):
+		f.code = exitInUse
+	case errors.Is(err, zgossip.ErrUnsynced):
+		f.code = exitTimeout
+	case errors.Is(err, zgossip.ErrEndpoint), errors.Is(err, zgossip.ErrKey), errors.Is(err, zgossip.ErrTTL), errors.Is(err, errCommand):
+		f.code = exitUsage
+	}
+	return f
+}
+
+// open does what the flags say, security first: it holds for what comes after.
+func (g *gossipCommand) open() error {
+	if g.config != "" {
+		if err := g.node.Load(g.config); err != nil {
+			return err
+		}
+	}
+	if g.domain != "" {
+		if err := g.node.SetZAPDomain(g.domain); err != nil {
+			return err
+		}
+	}
+	if g.cert != "" {
+		public, secret, err := zgossip.ReadCert(g.cert)
+		if err == nil {
+			err = errors.Join(g.node.SetPublicKey(public), g.node.SetSecretKey(secret))
+		}
+		if err != nil {
+			return fmt.Errorf("--curve-cert: %w", err)
+		}
+	}
+	for _, endpoint := range g.binds {
+		bound, err := g.node.Bind(endpoint)
+		if err != nil {
+			return err
+		}
+		if bound != endpoint {
+			g.print("BOUND", bound)
+		}
+	}
+	for _, t := range g.publish {
+		if err := g.node.Publish(t[0], t[1], g.ttl); err != nil {
+			return err
+		}
+	}
+	for _, endpoint := range g.connects {
+		if err := g.node.Connect(endpoint, g.server); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gossipCommand) tellStatus(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	if err := g.node.Settle(ctx); err != nil {
+		return err
+	}
+	return g.command("STATUS")
+}
+
+// serve prints events and carries out commands until the end.
+func (g *gossipCommand) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	if g.watch {
+		watching.Go(func() { g.watchEvents(ctx) })
+	}
+	defer watching.Wait()
+	defer cancel()
+	lines := make(chan string)
+	go g.readLines(ctx, lines) // a read of standard input cannot be ended: it goes with the process
+	for {
+		select {
+		case <-ctx.Done():
+			return g.failure
+		case <-g.node.Done():
+			return errors.New("the node has ended")
+		case line, more := <-lines:
+			if !more {
+				if !g.terminal {
+					return g.failure
+				}
+				lines = nil
+				continue
+			}
+			if err := g.command(line); errors.Is(err, errQuit) {
+				return g.failure
+			} else if err != nil {
+				g.print("ERROR", err.Error())
+				g.failure = errors.Join(g.failure, err)
+			}
+		}
+	}
+}
+
+func (g *gossipCommand) readLines(ctx context.Context, lines chan<- string) {
+	defer close(lines)
+	in := bufio.NewScanner(g.in)
+	in.Buffer(nil, 2<<20)
+	for in.Scan() {
+		select {
+		case lines <- in.Text():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (g *gossipCommand) watchEvents(ctx context.Context) {
+	for {
+		e, err := g.node.Next(ctx)
+		if err != nil {
+			return
+		}
+		g.print(e.Kind.String(), e.Key, e.Value)
+	}
+}
+
+// print writes a line; scripts read it at once.
+func (g *gossipCommand) print(words ...string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, w := range words {
+		words[i] = strings.NewReplacer("\n", " ", "\r", " ").Replace(w)
+	}
+	_, _ = fmt.Fprintln(g.out, strings.Join(words, " "))
+}
+
+var (
+	errQuit    = errors.New("quit")
+	errCommand = errors.New("not a command")
+)
+
+const gossipHelp = `want BIND ENDPOINT, PORT, CONNECT ENDPOINT [KEY], PUBLISH KEY VALUE [TTL], UNPUBLISH KEY, STATUS, SETTLE, LOAD FILE, SET PATH VALUE, SAVE FILE, VERBOSE, ZAP DOMAIN DOMAIN, SET PUBLICKEY KEY, SET SECRETKEY KEY or $TERM`
+
+// command carries out a line of standard input: the seed's commands, in words
+// between spaces; the last word of SET and the value of PUBLISH may be in quotes.
+func (g *gossipCommand) command(line string) error {
+	w, err := words(line)
+	if err != nil || len(w) == 0 || strings.HasPrefix(w[0], "#") {
+		return err
+	}
+	n := g.node
+	switch op := strings.ToUpper(w[0]); {
+	case op == "$TERM" && len(w) == 1:
+		return errQuit
+	case op == "VERBOSE" && len(w) == 1:
+		return n.SetVerbose()
+	case op == "BIND" && len(w) == 2:
+		_, err := n.Bind(w[1])
+		return err
+	case op == "PORT" && len(w) == 1:
+		port, err := n.Port()
+		if err == nil {
+			g.print("PORT", fmt.Sprint(port))
+		}
+		return err
+	case op == "STATUS" && len(w) == 1:
+		tuples, err := n.Status()
+		if err == nil {
+			g.print("STATUS", fmt.Sprint(tuples))
+		}
+		return err
+	case op == "CONNECT" && (len(w) == 2 || len(w) == 3):
+		return n.Connect(w[1], append(w, "")[2])
+	case op == "PUBLISH" && (len(w) == 3 || len(w) == 4):
+		return g.commandPublish(w)
+	case op == "UNPUBLISH" && len(w) == 2:
+		return n.Unpublish(w[1])
+	case op == "SETTLE" && len(w) == 1:
+		ctx, cancel := context.WithTimeout(context.Background(), g.patience)
+		defer cancel()
+		return n.Settle(ctx)
+	case op == "LOAD" && len(w) == 2:
+		return n.Load(w[1])
+	case op == "SAVE" && len(w) == 2:
+		return n.Save(w[1])
+	case op == "ZAP" && len(w) == 3 && strings.EqualFold(w[1], "DOMAIN"):
+		return n.SetZAPDomain(w[2])
+	case op == "SET" && len(w) == 3:
+		return g.commandSet(w[1], w[2])
+	}
+	return fmt.Errorf("%q: %w: %s", line, errCommand, gossipHelp)
+}
+
+func (g *gossipCommand) commandPublish(w []string) error {
+	var ttl time.Duration
+	if len(w) == 4 {
+		var err error
+		if ttl, err = time.ParseDuration(w[3]); err != nil {
+			return fmt.Errorf("PUBLISH: ttl %q: %w: want a time such as 30s", w[3], errCommand)
+		}
+	}
+	return g.node.Publish(w[1], w[2], ttl)
+}
+
+func (g *gossipCommand) commandSet(path, value string) error {
+	switch strings.ToUpper(path) {
+	case "PUBLICKEY":
+		return g.node.SetPublicKey(value)
+	case "SECRETKEY":
+		return g.node.SetSecretKey(value)
+	}
+	return g.node.Set(path, value)
+}
+
+// words splits a line at spaces; a word in double quotes may have some.
+func words(line string) (list []string, err error) {
+	for rest := strings.TrimLeft(line, " \t"); rest != ""; rest = strings.TrimLeft(rest, " \t") {
+		if rest[0] != '"' {
+			i := strings.IndexAny(rest+" ", " \t")
+			list, rest = append(list, rest[:i]), rest[i:]
+			continue
+		}
+		i := strings.IndexByte(rest[1:], '"')
+		if i < 0 {
+			return nil, fmt.Errorf("%q: %w: a quote is not closed", line, errCommand)
+		}
+		list, rest = append(list, rest[1:1+i]), rest[i+2:]
+	}
+	return list, nil
+}

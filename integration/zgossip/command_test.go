@@ -1,0 +1,201 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package zgossip
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// zpipes builds the binary once.
+var zpipes = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(filepath.Dir(program), "zpipes")
+	out, err := exec.Command("go", "build", "-o", binary, "../../cmd/zpipes").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build zpipes: %w: %s", err, out)
+	}
+	return binary, nil
+})
+
+// text collects what a process prints.
+type text struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (t *text) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(b)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
+// process is a zpipes that runs.
+type process struct {
+	cmd      *exec.Cmd
+	in       io.WriteCloser
+	out, err text
+	once     sync.Once
+}
+
+func run1(t *testing.T, args ...string) *process {
+	t.Helper()
+	binary, err := zpipes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{cmd: exec.Command(binary, args...)}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	if p.in, err = p.cmd.StdinPipe(); err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.end(syscall.SIGTERM)
+		if t.Failed() {
+			t.Logf("zpipes %s:\n%s%s", strings.Join(args, " "), p.out.String(), p.err.String())
+		}
+	})
+	return p
+}
+
+func (p *process) end(sig os.Signal) {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Signal(sig) // it may have ended
+		_ = p.cmd.Wait()
+	})
+}
+
+func (p *process) say(t *testing.T, lines ...string) {
+	t.Helper()
+	if _, err := io.WriteString(p.in, strings.Join(lines, "\n")+"\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func soon(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	end := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("not so in time: %s", what)
+		}
+	}
+}
+
+// A shell script drives nodes with the seed's commands.
+func TestCommand(t *testing.T) {
+	hub := startCZMQ(t)
+	at := hub.bind("tcp://127.0.0.1:*")
+	a := run1(t, "gossip", "--watch", "--connect", at, "--publish", "flag=from a flag", "--bind", "tcp://127.0.0.1:*")
+	a.say(t, "PORT", `PUBLISH key "a value"`, "SETTLE", "STATUS")
+	soon(t, "deliveries", func() bool { return strings.Contains(a.out.String(), "STATUS 2\n") })
+	soon(t, "CZMQ has them", func() bool { return hub.tuples()["key"] == "a value" && hub.tuples()["flag"] == "from a flag" })
+	hub.publish("from", "CZMQ")
+	soon(t, "it is delivered", func() bool { return strings.Contains(a.out.String(), "DELIVER from CZMQ\n") })
+	lines := strings.Split(a.out.String(), "\n")
+	bound, ok := strings.CutPrefix(lines[slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "BOUND ") })], "BOUND ")
+	if !ok || !strings.Contains(a.out.String(), "PORT "+bound[strings.LastIndexByte(bound, ':')+1:]+"\n") {
+		t.Errorf("bound at %q, but the output is\n%s", bound, a.out.String())
+	}
+	b := run1(t, "gossip", "--connect", bound, "--status")
+	soon(t, "status", func() bool { return b.out.String() == "STATUS 3\n" })
+	c := run1(t, "gossip")
+	c.say(t, "NONSENSE", "SET server/timeout 500", "SET wrong", "$TERM")
+	err := c.cmd.Wait()
+	c.once.Do(func() {})
+	if err == nil || c.cmd.ProcessState.ExitCode() != 2 || strings.Count(c.out.String(), "ERROR ") != 2 {
+		t.Errorf("wrong commands: %v\n%s%s", err, c.out.String(), c.err.String())
+	}
+	for _, args := range [][]string{{"--publish", "novalue"}, {"--bind", "nonsense"}, {"--connect", "tcp://127.0.0.1:1", "--curve-server", "short"}, {"argument"}} {
+		p := run1(t, append([]string{"gossip"}, args...)...)
+		_ = p.cmd.Wait()
+		p.once.Do(func() {})
+		if got := p.cmd.ProcessState.ExitCode(); got != 2 || strings.Count(p.err.String(), "\n") != 1 {
+			t.Errorf("gossip %v: status %d: %s", args, got, p.err.String())
+		}
+	}
+}
+
+// peers returns the other members that a broker sees.
+func peers(t *testing.T, name string) (nodes []string) {
+	t.Helper()
+	binary, err := zpipes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(binary, "status", "--name", name, "--json").Output()
+	if err != nil {
+		return nil // it has yet to come
+	}
+	var status struct {
+		Peers []struct{ Node, State string }
+	}
+	if err := json.Unmarshal(out, &status); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range status.Peers {
+		if p.State == "up" {
+			nodes = append(nodes, p.Node)
+		}
+	}
+	return nodes
+}
+
+// Brokers find each other through a hub, whose it is.
+func TestDiscovery(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			at := kind.start(t).bind("tcp://127.0.0.1:*")
+			prefix := fmt.Sprintf("discover-%d-", os.Getpid())
+			broker := func(node string) *process {
+				return run1(t, "broker", "--name", prefix+node, "--node", node, "--bind", "127.0.0.1:0", "--profile", "local",
+					"--discover", "zgossip", "--gossip-connect", at)
+			}
+			a := broker("a")
+			broker("b")
+			broker("c")
+			all := func(nodes ...string) func() bool {
+				return func() bool {
+					for _, n := range nodes {
+						if len(peers(t, prefix+n)) != len(nodes)-1 {
+							return false
+						}
+					}
+					return true
+				}
+			}
+			soon(t, "all see all", all("a", "b", "c"))
+			// A restarted broker has another port: its tuple is replaced.
+			a.end(syscall.SIGKILL)
+			soon(t, "two see each other", all("b", "c"))
+			broker("a")
+			soon(t, "all see all again", all("a", "b", "c"))
+		})
+	}
+}
