@@ -107,12 +107,9 @@ func (t *tie) ask(o *outflow, n uint64) {
 	t.watch()
 }
 
-// recall asks all hosts but one for the bytes that nobody reads there, unless there
-// are bytes here.
+// recall asks all hosts but one for the bytes that nobody reads there. They are older
+// than those that are here, so nothing is sent elsewhere before they are back.
 func (t *tie) recall(but *outflow) {
-	if t.pipe.Unlent() > 0 {
-		return
-	}
 	for _, o := range t.outs {
 		if o != but {
 			o.recall()

@@ -62,9 +62,10 @@ func (p *Pipe) Watch() (starved bool) {
 	defer p.mu.Unlock()
 	starved = p.reading.first != nil
 	for _, r := range p.readers {
-		starved = starved || !r.remote && r.watch.notify != nil && r.from.bytes() == 0
+		starved = starved || !r.remote && r.watch.notify != nil && r.from.takable() == 0
 	}
-	p.starving = !starved
+	starved = starved || p.tried
+	p.starving, p.tried = !starved, false
 	return starved
 }
 
@@ -88,9 +89,15 @@ func (p *Pipe) Unlent() int {
 // SetApart says whether several hosts want the bytes, so that writes are kept from
 // each other: then they can be lent one by one.
 func (p *Pipe) SetApart(apart bool) {
+	var done completions
 	p.mu.Lock()
-	p.shared.apart = apart
+	if p.shared.apart != apart {
+		p.shared.apart = apart
+		p.pump(&done)
+		p.notifyReaders(&done)
+	}
 	p.mu.Unlock()
+	done.run()
 }
 
 // takeStarving returns who is to be told that a read waits; nil: nobody.
@@ -230,7 +237,10 @@ func (r *Reader) Lend(dst []Chunk, want, max int, notify func()) (chunks []Chunk
 		return dst, 0, true
 	}
 	q := r.lender()
-	chunks, n = q.takeWhole(dst, want, max)
+	chunks = dst
+	if !q.apart || q.lent == r.lent { // else others have older bytes
+		chunks, n = q.takeWhole(dst, want, max)
+	}
 	q.lent += n
 	r.lent += n
 	if n > 0 {
@@ -296,7 +306,7 @@ func (r *Reader) Return(chunks []Chunk) {
 
 func (p *Pipe) lessLent(done *completions) {
 	p.pump(done)
-	if p.shared.lent == 0 && len(p.writers) == 0 {
+	if p.shared.lent == 0 && (len(p.writers) == 0 || p.shared.apart) {
 		p.notifyReaders(done)
 	}
 }
@@ -321,7 +331,11 @@ func (p *Pipe) notifyRemote(done *completions) {
 		return
 	}
 	for _, r := range p.readers {
-		if r.remote && r.watch.notify != nil && (r.lender().bytes > 0 || r.exhausted()) {
+		if !r.remote || r.watch.notify == nil {
+			continue
+		}
+		q := r.lender()
+		if q.bytes > 0 && (!q.apart || q.lent == r.lent) || r.exhausted() {
 			p.fire(&r.watch, done)
 		}
 	}
