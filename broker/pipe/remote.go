@@ -102,7 +102,8 @@ func (p *Pipe) SetApart(apart bool) {
 
 // takeStarving returns who is to be told that a read waits; nil: nobody.
 func (p *Pipe) takeStarving() Cluster {
-	if !p.starving {
+	// What lies with others has to be asked for each time.
+	if !p.starving && !p.shared.withheld() {
 		return nil
 	}
 	p.starving = false
