@@ -27,6 +27,7 @@ type inflow struct {
 	told   atomic.Int64                // bytes consumed, as last told
 	window atomic.Int64                // bytes that may be under way or unread
 	due    atomic.Bool                 // in Cluster.due, or about to be
+	urgent atomic.Bool                 // contended, for other goroutines
 
 	// The core's alone.
 	need      int  // bytes that a reader must have at once, as last told
@@ -96,7 +97,8 @@ func (f *inflow) taken() {
 	}
 	fed, unread, alone := w.Fed()
 	consumed := int64(fed - unread)
-	big := consumed-f.told.Load() >= f.window.Load()/4
+	// While others wait for what is not consumed here, each byte counts.
+	big := consumed-f.told.Load() >= f.window.Load()/4 || f.urgent.Load()
 	if f.due.Swap(true) && !big && !alone {
 		return
 	}
@@ -181,6 +183,7 @@ func (c *Cluster) toInflow(from peer.ID, m *peer.Message, body []pipe.Chunk) {
 		f.giveBack()
 	case peer.Contend:
 		f.contended = m.First
+		f.urgent.Store(m.First)
 		f.t.watch()
 	}
 }

@@ -141,3 +141,61 @@ func TestManyToMany(t *testing.T) {
 		return r.hosts[0].idle() && r.hosts[1].idle() && r.hosts[2].idle()
 	})
 }
+
+// Each of several readers on several hosts sees what a writer wrote in its order, as
+// it would in a FIFO, also while readers come and go.
+func TestOrderAmongReaders(t *testing.T) {
+	const lines = 3000
+	r := newRig(t, 3)
+	var keepers, rds []*opening
+	for _, h := range r.hosts {
+		keepers = append(keepers, h.start("p", readNow).ok())
+		rds = append(rds, h.start("p", readNow).ok())
+	}
+	wr := r.hosts[1].start("p", writeNow).ok()
+	var reading sync.WaitGroup
+	var mu sync.Mutex
+	total := 0
+	for i, rd := range rds {
+		reading.Go(func() {
+			last, rounds := -1, 0
+			for {
+				b, err := rd.read(1, 9*(1+rounds%7))
+				if err != nil {
+					if !errors.Is(err, io.EOF) {
+						t.Error(err)
+					}
+					rd.close()
+					return
+				}
+				for l := range strings.Lines(string(b)) {
+					var n int
+					if _, err := fmt.Sscanf(l, "%08d\n", &n); err != nil || n <= last {
+						t.Errorf("reader %d: %q after %d: %v", i, l, last, err)
+						return
+					}
+					last = n
+					mu.Lock()
+					total++
+					mu.Unlock()
+				}
+				if rounds++; rounds%50 == 0 {
+					next := rd.h.start("p", readNow).ok()
+					rd.close()
+					rd = next
+				}
+			}
+		})
+	}
+	for n := range lines {
+		wr.writes(fmt.Sprintf("%08d\n", n))
+	}
+	wr.close()
+	reading.Wait()
+	if total != lines {
+		t.Errorf("%d lines arrived of %d", total, lines)
+	}
+	for _, k := range keepers {
+		k.close()
+	}
+}

@@ -22,6 +22,16 @@ func (b *basin) bytes() (n int) {
 	return n
 }
 
+// takable is how many bytes a reader could take now.
+func (b *basin) takable() (n int) {
+	for _, q := range b.queues {
+		if !q.withheld() {
+			n += q.bytes
+		}
+	}
+	return n
+}
+
 func (b *basin) marks() (n int) {
 	for _, q := range b.queues {
 		n += q.marks
@@ -46,6 +56,11 @@ func (b *basin) take(dst []Chunk, max, pieces int, fed func(*Writer)) ([]Chunk, 
 	full := func() bool { return n == max || pieces > 0 && len(dst) == pieces }
 	for left := len(b.queues); left > 0; {
 		q := b.queues[b.turn].oldest()
+		if q.withheld() {
+			b.turn = (b.turn + 1) % len(b.queues)
+			left--
+			continue
+		}
 		var k int
 		dst, k = q.take(dst, max-n, pieces)
 		n += k

@@ -56,6 +56,7 @@ type Pipe struct {
 	farWriters int       // of writers
 	gaps       [2]uint64 // how often the last reader, the last writer of this host has closed
 	starving   bool      // a Cluster wants to know when a read waits
+	tried      bool      // a read that would not wait has found nothing since Watch
 
 	opening list[*OpenOp]  // openers waiting for a partner; their ends count as open
 	reading list[*ReadOp]  // reads waiting for bytes

@@ -159,8 +159,15 @@ func (q *queue) oldest() *queue {
 	return q
 }
 
-// blocked reports that there is a mark before q's own bytes.
+// withheld reports that older bytes lie with another host, which may give them back:
+// no reader shall have newer ones before.
+func (q *queue) withheld() bool { return q.apart && q.lent > 0 }
+
+// blocked reports that q's own bytes cannot be taken yet, for the sake of order.
 func (q *queue) blocked() bool {
+	if q.withheld() {
+		return true
+	}
 	f := q.former
 	return f != nil && (f.marks > 0 || f.blocked())
 }

@@ -58,8 +58,9 @@ func (r *Reader) Start(op *ReadOp) {
 	}
 	p.pump(&done)
 	var starved Cluster
-	if op.parked {
-		if starved = p.takeStarving(); op.Min > SegmentSize && p.farWriters > 0 {
+	if op.Err == ErrAgain && p.shared.apart || op.parked {
+		p.tried = p.tried || !op.parked
+		if starved = p.takeStarving(); op.parked && op.Min > SegmentSize && p.farWriters > 0 {
 			starved = p.cluster
 		}
 	}

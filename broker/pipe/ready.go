@@ -43,7 +43,7 @@ func (r *Reader) look(notify func()) (s Ready, starved Cluster) {
 	if !r.closed {
 		p.arm(&r.watch, notify)
 	}
-	if r.from.bytes() > 0 || r.from.marks() > 0 || r.fault != nil {
+	if r.from.takable() > 0 || r.from.marks() > 0 || r.fault != nil {
 		s |= Readable
 	}
 	if p.shut || len(p.writers) == 0 && p.shared.lent == 0 && r.sawWriter() {

@@ -55,27 +55,32 @@ func (p *Pipe) Need() (n int) {
 	return n
 }
 
-// Watch asks for one call of Cluster.Starved, and reports whether a reader of this
-// host waits already: then there is none to come.
+// Watch asks for one call of Cluster.Starved, when a reader of this host begins to
+// wait, and reports whether one waits already.
 func (p *Pipe) Watch() (starved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	starved = p.reading.first != nil
 	for _, r := range p.readers {
-		starved = starved || !r.remote && r.watch.notify != nil && r.from.bytes() == 0
+		starved = starved || !r.remote && r.watch.notify != nil && r.from.takable() == 0
 	}
-	p.starving = !starved
+	starved = starved || p.tried
+	p.starving, p.tried = true, false
 	return starved
 }
 
-// Wanted returns how many bytes the readers of this host wait for.
+// Wanted returns how many bytes the readers of this host wait for. Of those that poll
+// it is not known: a segment, since a byte at a time would take them for ever.
 func (p *Pipe) Wanted() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for x := p.reading.first; x != nil; x = x.next {
 		n += x.op.Max
 	}
-	return max(n, 1)
+	if n == 0 {
+		return SegmentSize
+	}
+	return n
 }
 
 // Unlent returns how many bytes of this host's writers lie here.
@@ -88,14 +93,21 @@ func (p *Pipe) Unlent() int {
 // SetApart says whether several hosts want the bytes, so that writes are kept from
 // each other: then they can be lent one by one.
 func (p *Pipe) SetApart(apart bool) {
+	var done completions
 	p.mu.Lock()
-	p.shared.apart = apart
+	if p.shared.apart != apart {
+		p.shared.apart = apart
+		p.pump(&done)
+		p.notifyReaders(&done)
+	}
 	p.mu.Unlock()
+	done.run()
 }
 
 // takeStarving returns who is to be told that a read waits; nil: nobody.
 func (p *Pipe) takeStarving() Cluster {
-	if !p.starving {
+	// What lies with others has to be asked for each time.
+	if !p.starving && !p.shared.withheld() {
 		return nil
 	}
 	p.starving = false
@@ -230,7 +242,10 @@ func (r *Reader) Lend(dst []Chunk, want, max int, notify func()) (chunks []Chunk
 		return dst, 0, true
 	}
 	q := r.lender()
-	chunks, n = q.takeWhole(dst, want, max)
+	chunks = dst
+	if !q.apart || q.lent == r.lent { // else others have older bytes
+		chunks, n = q.takeWhole(dst, want, max)
+	}
 	q.lent += n
 	r.lent += n
 	if n > 0 {
@@ -296,7 +311,7 @@ func (r *Reader) Return(chunks []Chunk) {
 
 func (p *Pipe) lessLent(done *completions) {
 	p.pump(done)
-	if p.shared.lent == 0 && len(p.writers) == 0 {
+	if p.shared.lent == 0 && (len(p.writers) == 0 || p.shared.apart) {
 		p.notifyReaders(done)
 	}
 }
@@ -321,7 +336,11 @@ func (p *Pipe) notifyRemote(done *completions) {
 		return
 	}
 	for _, r := range p.readers {
-		if r.remote && r.watch.notify != nil && (r.lender().bytes > 0 || r.exhausted()) {
+		if !r.remote || r.watch.notify == nil {
+			continue
+		}
+		q := r.lender()
+		if q.bytes > 0 && (!q.apart || q.lent == r.lent) || r.exhausted() {
 			p.fire(&r.watch, done)
 		}
 	}

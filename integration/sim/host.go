@@ -37,6 +37,7 @@ type world struct {
 	gossip  *member.Network
 	net     *link.Network
 	hosts   []*host
+	chatter float64 // messages a second while nothing happens
 }
 
 func newWorld(profile member.Profile, n int) (*world, error) {

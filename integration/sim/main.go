@@ -77,7 +77,9 @@ func measure(profile member.Profile, n, pipes int, idle time.Duration) (c costs,
 	if err := w.standing(); err != nil {
 		return c, fmt.Errorf("links of %d brokers: %w", n, err)
 	}
+	messages := w.messages()
 	c.background = w.background(idle)
+	w.chatter = float64(w.messages()-messages) / idle.Seconds()
 	if err := w.opens(&c, pipes); err != nil {
 		return c, err
 	}
@@ -135,29 +137,49 @@ func (w *world) messages() (sum uint64) {
 	return sum
 }
 
-// quiet waits until no message is sent any more and returns how many were.
-func (w *world) quiet() (uint64, error) {
-	last, still := w.messages(), 0
-	err := until(func() bool {
-		now := w.messages()
-		if still++; now != last {
-			last, still = now, 0
-		}
-		return still > 20
-	})
-	return last, err
+// count runs f, waits until what it began is over, and returns how many messages that
+// cost, without those that are sent all the time.
+func (w *world) count(f func() error) (float64, error) {
+	before, begun := w.messages(), time.Now()
+	if err := f(); err != nil {
+		return 0, err
+	}
+	<-time.After(100 * time.Millisecond) // credits and farewells follow within milliseconds
+	return max(0, float64(w.messages()-before)-w.chatter*time.Since(begun).Seconds()), nil
 }
 
 // opens makes pipes, each with a reader and a writer on two hosts, and then opens
 // and closes one more reader of each on a third.
 func (w *world) opens(c *costs, pipes int) error {
 	var times []time.Duration
-	begun, err := w.quiet()
+	names := make([]string, pipes)
+	var ends []*pipe.OpenOp
+	made, err := w.count(func() error {
+		return w.makeAll(names, &ends, &times)
+	})
 	if err != nil {
 		return err
 	}
-	names := make([]string, pipes)
-	var ends []*pipe.OpenOp
+	c.newPipe = made / float64(pipes)
+	opened, err := w.count(func() error { return w.openAll(names) })
+	if err != nil {
+		return err
+	}
+	c.open = opened / float64(pipes)
+	slices.Sort(times)
+	c.openTime = times[len(times)/2]
+	for _, op := range ends {
+		if op.Reader != nil {
+			op.Reader.Close()
+		} else {
+			op.Writer.Close()
+		}
+	}
+	return nil
+}
+
+// makeAll makes pipes and opens both ends of each.
+func (w *world) makeAll(names []string, ends *[]*pipe.OpenOp, times *[]time.Duration) error {
 	for i := range names {
 		names[i] = fmt.Sprint("pipe-", i)
 		a, b := w.hosts[i%len(w.hosts)], w.hosts[(i*7+1)%len(w.hosts)]
@@ -177,15 +199,15 @@ func (w *world) opens(c *costs, pipes int) error {
 			if err != nil {
 				return fmt.Errorf("open %s on %v: %w", names[i], h.id, err)
 			}
-			times = append(times, time.Since(start))
-			ends = append(ends, op)
+			*times = append(*times, time.Since(start))
+			*ends = append(*ends, op)
 		}
 	}
-	made, err := w.quiet()
-	if err != nil {
-		return err
-	}
-	c.newPipe = float64(made-begun) / float64(pipes)
+	return nil
+}
+
+// openAll opens and closes one more reader of each.
+func (w *world) openAll(names []string) error {
 	for i, name := range names {
 		h := w.hosts[(i*11+2)%len(w.hosts)]
 		n, err := h.node(name)
@@ -197,20 +219,6 @@ func (w *world) opens(c *costs, pipes int) error {
 			return err
 		}
 		op.Reader.Close()
-	}
-	opened, err := w.quiet()
-	if err != nil {
-		return err
-	}
-	c.open = float64(opened-made) / float64(pipes)
-	slices.Sort(times)
-	c.openTime = times[len(times)/2]
-	for _, op := range ends {
-		if op.Reader != nil {
-			op.Reader.Close()
-		} else {
-			op.Writer.Close()
-		}
 	}
 	return nil
 }
