@@ -35,12 +35,11 @@ lint:
 	go vet ./...
 	go tool staticcheck ./...
 
-# Everything that must hold, twice: as it is built for use, and with the race
-# detector. The suites of whole programs run one after the other: some measure
-# that an answer comes within a second.
+# Everything that must hold. The packages' tests run twice, as they are built for use
+# and with the race detector; the suites of whole programs run with it, binaries
+# included, one after the other: some measure that an answer comes within a second.
 test: test-packages lint
 	go test -count=1 $(UNITS)
-	go test -count=1 -p 1 ./integration/...
 	go test -count=1 -race $(UNITS)
 	GORACE=atexit_sleep_ms=0 go test -count=1 -race -p 1 ./integration/...
 

@@ -58,6 +58,7 @@ type Cluster struct {
 	lastReg  uint64
 	ins      map[uint64]*inflow // by stream
 	lastIn   uint64
+	lastOut  uint64
 	outs     map[outKey]*outflow
 	calls    map[uint64]*call
 	lastCall uint64
@@ -275,7 +276,7 @@ func (c *Cluster) lose(id peer.ID, err error) {
 			f.lose()
 		}
 	}
-	for _, o := range c.outs {
+	for _, o := range newest(c.outs) {
 		if o.to == id {
 			o.t.unmet[id] = true
 			o.finish(nil)

@@ -5,6 +5,10 @@
 package cluster
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
@@ -99,20 +103,32 @@ func (t *tie) ask(o *outflow, n uint64) {
 		t.recall(o)
 		return
 	}
-	for _, other := range t.outs {
-		if other.waits() {
-			t.recall(other)
-		}
-	}
-	t.watch()
+	t.onward()
 }
 
 // recall asks all hosts but one for the bytes that nobody reads there. They are older
 // than those that are here, so nothing is sent elsewhere before they are back.
 func (t *tie) recall(but *outflow) {
-	for _, o := range t.outs {
-		if o != but {
-			o.recall()
+	for _, o := range newest(t.outs) {
+		if o != but && o.holds() {
+			o.recall() // the others when it has answered
+			return
 		}
 	}
+}
+
+// onward goes on when bytes are back: more may be wanted.
+func (t *tie) onward() {
+	for _, o := range t.outs {
+		if o.waits() {
+			t.recall(o)
+		}
+	}
+	t.watch()
+}
+
+// newest returns streams, the one that began last first: the bytes of each go before
+// all that is there, so the oldest come back last.
+func newest(outs map[outKey]*outflow) []*outflow {
+	return slices.SortedFunc(maps.Values(outs), func(a, b *outflow) int { return cmp.Compare(b.number, a.number) })
 }

@@ -17,6 +17,7 @@ import (
 // when it has room for them, so short writes gather while it has none.
 type outflow struct {
 	t      *tie
+	number uint64 // in the order in which streams began
 	key    streamKey
 	to     peer.ID
 	stream uint64
@@ -47,7 +48,8 @@ func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 		c.send(from, answer)
 		return
 	}
-	o := &outflow{t: t, key: streamKey{regKey{from, m.Reg}, m.Writer}, to: from, stream: m.Stream, limit: m.Limit}
+	c.lastOut++
+	o := &outflow{t: t, number: c.lastOut, key: streamKey{regKey{from, m.Reg}, m.Writer}, to: from, stream: m.Stream, limit: m.Limit}
 	var err error
 	o.reader, err = t.pipe.AttachReader(pipe.Info{Door: "peer", Host: from.Node}, t.voices[m.Writer])
 	if err != nil {
@@ -163,6 +165,9 @@ func (c *Cluster) toOutflow(from peer.ID, m *peer.Message) {
 	switch m.Kind {
 	case peer.Credit:
 		o.credit(m)
+		if o.t.contended {
+			o.t.onward()
+		}
 	case peer.Unsubscribe:
 		o.consumed(m.Count)
 		o.finish(o.rest())
@@ -172,7 +177,7 @@ func (c *Cluster) toOutflow(from peer.ID, m *peer.Message) {
 		o.consumed(m.Count)
 		o.reader.Return(o.returned())
 		o.wake()
-		o.t.watch()
+		o.t.onward()
 	}
 }
 
@@ -205,6 +210,13 @@ func (o *outflow) waits() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.asked > 0
+}
+
+// holds reports that bytes were sent and, as far as is known, not consumed.
+func (o *outflow) holds() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sent > o.settled
 }
 
 // recall asks for what was sent and not consumed, unless readers wait there: then

@@ -5,7 +5,9 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/zpipesfs/zpipesfs/broker"
@@ -401,8 +403,8 @@ func (t *tie) settle() {
 	}
 	want := t.ends()
 	if want&peer.Reads == 0 {
-		for _, f := range t.ins {
-			f.finish()
+		for _, f := range slices.SortedFunc(maps.Values(t.ins), func(a, b *inflow) int { return cmp.Compare(b.stream, a.stream) }) {
+			f.finish() // the newest first, as their bytes go before what is there
 		}
 	}
 	known := want

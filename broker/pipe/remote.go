@@ -55,8 +55,8 @@ func (p *Pipe) Need() (n int) {
 	return n
 }
 
-// Watch asks for one call of Cluster.Starved, and reports whether a reader of this
-// host waits already: then there is none to come.
+// Watch asks for one call of Cluster.Starved, when a reader of this host begins to
+// wait, and reports whether one waits already.
 func (p *Pipe) Watch() (starved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,18 +65,22 @@ func (p *Pipe) Watch() (starved bool) {
 		starved = starved || !r.remote && r.watch.notify != nil && r.from.takable() == 0
 	}
 	starved = starved || p.tried
-	p.starving, p.tried = !starved, false
+	p.starving, p.tried = true, false
 	return starved
 }
 
-// Wanted returns how many bytes the readers of this host wait for.
+// Wanted returns how many bytes the readers of this host wait for. Of those that poll
+// it is not known: a segment, since a byte at a time would take them for ever.
 func (p *Pipe) Wanted() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for x := p.reading.first; x != nil; x = x.next {
 		n += x.op.Max
 	}
-	return max(n, 1)
+	if n == 0 {
+		return SegmentSize
+	}
+	return n
 }
 
 // Unlent returns how many bytes of this host's writers lie here.
@@ -102,7 +106,8 @@ func (p *Pipe) SetApart(apart bool) {
 
 // takeStarving returns who is to be told that a read waits; nil: nobody.
 func (p *Pipe) takeStarving() Cluster {
-	if !p.starving {
+	// What lies with others has to be asked for each time.
+	if !p.starving && !p.shared.withheld() {
 		return nil
 	}
 	p.starving = false

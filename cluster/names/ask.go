@@ -9,8 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
-	"slices"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -19,283 +18,265 @@ import (
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
-// question is a request that waits for the home's decision.
-type question struct {
-	m     peer.NamesMessage
-	to    peer.ID
-	again bool // it was sent before, to a broker that was lost
-	done  chan peer.NamesMessage
-}
+var _ broker.Names = (*Service)(nil)
 
-// ask puts a question to the home of the name that it is about, and to the next one
-// if that is lost.
-func (s *Service) ask(ctx context.Context, m peer.NamesMessage) (peer.NamesMessage, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.AskTimeout,
-		fmt.Errorf("the broker that decides about %q does not answer: %w", m.Entries[0].Path, context.DeadlineExceeded))
-	defer cancel()
+// Find is broker.Names'. It costs a request and an answer.
+func (s *Service) Find(ctx context.Context, path string) error {
+	_, err := s.ask(ctx, peer.NamesMessage{Op: peer.NamesFind, Entry: Entry{Path: path}})
 	s.mu.Lock()
-	s.lastReq++
-	m.Req = s.lastReq
-	q := &question{m: m, done: make(chan peer.NamesMessage, 1)}
-	s.asked[m.Req] = q
-	s.route(q)
+	defer s.mu.Unlock()
+	if !errors.Is(err, fs.ErrNotExist) {
+		s.names.reshow(path)
+		return wrap("find", path, err)
+	}
+	if n := s.names.at(path); n != nil && n.alive() && n.entry.Transient && s.home(path) != s.self {
+		s.names.forget(n)
+	}
+	return wrap("find", path, err)
+}
+
+// List is broker.Names'. It asks every live broker what has changed.
+func (s *Service) List(ctx context.Context, dir string) error {
+	s.mu.Lock()
+	s.flushDrops()
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.asked, m.Req)
-		s.mu.Unlock()
-	}()
-	select {
-	case answer := <-q.done:
-		return answer, nil
-	case <-ctx.Done():
-		return m, context.Cause(ctx)
-	case <-s.ctx.Done():
-		return m, ErrClosed
+	s.pullAll(ctx)
+	if ctx.Err() != nil {
+		return wrap("list", dir, context.Cause(ctx))
 	}
+	if s.life.Err() != nil {
+		return wrap("list", dir, ErrClosed)
+	}
+	return nil
 }
 
-// route sends a question to its home, or decides it here. Called with the lock held.
-func (s *Service) route(q *question) {
-	q.to = s.homeOf(q.m.Entries[0].Path)
-	if q.to != s.self {
-		s.cfg.Net.Send(q.to, q.m.Append(nil))
-		return
-	}
-	s.resolve(&q.m, s.self, func(answer peer.NamesMessage) { s.settled(q, answer) })
-}
-
-// settled gives a question its answer. What was decided is known here by then.
-// Called with the lock held.
-func (s *Service) settled(q *question, answer peer.NamesMessage) {
-	for _, e := range answer.Entries {
-		switch {
-		case !e.Transient:
-			s.accept(e)
-		case e.Dead:
-			s.cfg.Arbiter.Retire(e.Path)
-			s.tree.Erase(e.Path)
-		case s.table.visible(e.Path) == nil && !s.table.hidden(e.Path):
-			s.tree.Apply(entryOf(&e))
-		}
-	}
-	if q.m.Kind == peer.Make && answer.Status == peer.NameOK && !q.m.Entries[0].Transient {
-		s.homes[q.m.Entries[0].Path] = q.to.Node
-	}
-	// A home that has died may have told its successor of what was asked before.
-	if q.again && q.m.Kind == peer.Make && answer.Status == peer.NameExists && sameName(&q.m.Entries[0], answer.Entries) {
-		answer.Status = peer.NameOK
-	}
-	if q.again && q.m.Kind == peer.Remove && answer.Status == peer.NameMissing {
-		answer.Status = peer.NameOK
-	}
-	select {
-	case q.done <- answer:
-	default:
-	}
-}
-
-func sameName(want *peer.Entry, have []peer.Entry) bool {
-	if len(have) != 1 {
-		return false
-	}
-	e := have[0]
-	e.Time, e.Node = want.Time, want.Node
-	return e == *want
-}
-
-// Find is broker.Names'.
-func (s *Service) Find(ctx context.Context, name string) error {
-	answer, err := s.ask(ctx, peer.NamesMessage{Kind: peer.Find, Entries: []peer.Entry{{Path: name}}})
-	if err != nil {
-		return err
-	}
-	return errOf(answer.Status, name)
-}
-
-// Make is broker.Names'.
+// Make is broker.Names'. It costs a request and an answer, however many brokers
+// there are, and that again for each directory above that is not known here. If the
+// name exists it is in the tree when fs.ErrExist is returned.
 func (s *Service) Make(ctx context.Context, e broker.Entry) error {
-	answer, err := s.ask(ctx, peer.NamesMessage{Kind: peer.Make, Entries: []peer.Entry{entryFrom(e)}})
-	if err == nil {
-		err = errOf(answer.Status, e.Path)
+	if err := s.findAbove(ctx, e.Path); err != nil {
+		return wrap("make", e.Path, err)
 	}
-	if err == nil && !e.Transient {
-		s.keepDirs(ctx, e.Path)
+	if !e.Transient {
+		if err := s.makeReal(ctx, e.Path); err != nil {
+			return wrap("make", e.Path, err)
+		}
 	}
-	return err
-}
-
-// keepDirs makes the directories that a client's open had made, and that hold
-// something of their own now, known to all. It is no failure if that fails: the
-// living keep their directories.
-func (s *Service) keepDirs(ctx context.Context, name string) {
-	for dir := range above(name) {
+	_, err := s.ask(ctx, peer.NamesMessage{Op: peer.NamesMake, Entry: Entry{
+		Path: e.Path, Dir: e.Kind == broker.Dir, Transient: e.Transient, Mode: uint8(e.Mode),
+		Perm: e.Owner.Perm, UID: e.Owner.UID, GID: e.Owner.GID,
+	}})
+	if err == nil || errors.Is(err, fs.ErrExist) {
 		s.mu.Lock()
-		known := s.table.get(dir) != nil
+		s.names.reshow(e.Path)
 		s.mu.Unlock()
-		if known {
-			return
-		}
-		e := peer.Entry{Path: dir, Perm: 0o755}
-		if _, err := s.ask(ctx, peer.NamesMessage{Kind: peer.Make, Entries: []peer.Entry{e}}); err != nil {
-			s.log.Warn("directory not told", "name", dir, "error", err)
-			return
-		}
 	}
+	return wrap("make", e.Path, err)
 }
 
-// Set is broker.Names'.
-func (s *Service) Set(ctx context.Context, name string, c broker.Change) error {
-	m := peer.NamesMessage{Kind: peer.Set, Entries: []peer.Entry{{Path: name}}}
-	for i, f := range []struct{ from, to *uint32 }{{c.Perm, &m.Entries[0].Perm}, {c.UID, &m.Entries[0].UID}, {c.GID, &m.Entries[0].GID}} {
-		if f.from != nil {
-			*f.to = *f.from
-			m.Fields |= 1 << i
+// findAbove asks for what is above path and not known here: it might be a pipe.
+func (s *Service) findAbove(ctx context.Context, path string) error {
+	var unknown []string
+	s.mu.Lock()
+	above(path, func(p string) {
+		if s.names.shows(p) == nil {
+			unknown = append(unknown, p)
 		}
-	}
-	answer, err := s.ask(ctx, m)
-	if err != nil {
-		return err
-	}
-	return errOf(answer.Status, name)
-}
-
-// SetMode is broker.Names'.
-func (s *Service) SetMode(ctx context.Context, name string, m pipe.Mode) error {
-	answer, err := s.ask(ctx, peer.NamesMessage{Kind: peer.SetMode, Entries: []peer.Entry{{Path: name, Mode: uint8(m)}}})
-	if err != nil {
-		return err
-	}
-	return errOf(answer.Status, name)
-}
-
-// Remove is broker.Names'. A directory is looked at first: what others have made in
-// it may not be known here.
-func (s *Service) Remove(ctx context.Context, name string, k broker.Kind) error {
-	if k == broker.Dir {
-		if err := s.List(ctx, name); err != nil {
-			return err
-		}
-		s.mu.Lock()
-		full := s.table.below[name] > 0
-		s.mu.Unlock()
-		if full {
-			return broker.ErrNotEmpty
-		}
-	}
-	return s.remove(ctx, name, k == broker.Pipe)
-}
-
-func (s *Service) remove(ctx context.Context, name string, pipe bool) error {
-	answer, err := s.ask(ctx, peer.NamesMessage{Kind: peer.Remove, Entries: []peer.Entry{{Path: name, Pipe: pipe}}})
-	if err != nil {
-		return err
-	}
-	return errOf(answer.Status, name)
-}
-
-// Rename is broker.Names'. A name's home decides about it alone, so a rename is the
-// making of one name and the removal of another: who looks between the two sees
-// both. A directory moves entry by entry, from the top.
-func (s *Service) Rename(ctx context.Context, from, to string, keep bool) error {
-	entries, err := s.moving(ctx, from)
-	if err != nil {
-		return err
-	}
-	for i, e := range entries {
-		e.Path = path.Join(to, strings.TrimPrefix(e.Path, from))
-		m := peer.NamesMessage{Kind: peer.Make, Replace: !keep && i == 0, Entries: []peer.Entry{e}}
-		answer, err := s.ask(ctx, m)
-		if err == nil {
-			err = errOf(answer.Status, e.Path)
-		}
-		if err != nil && !(i > 0 && errors.Is(err, fs.ErrExist)) {
+	})
+	s.mu.Unlock()
+	for _, p := range unknown {
+		if err := s.Find(ctx, p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	for _, e := range slices.Backward(entries) {
-		if err := s.remove(ctx, e.Path, e.Pipe); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names.blocked(path) {
+		return broker.ErrNotDir
+	}
+	return nil
+}
+
+// makeReal makes directories above path that are there because of what they hold
+// ones that stay: somebody puts something of his own there.
+func (s *Service) makeReal(ctx context.Context, path string) error {
+	var implied []string
+	s.mu.Lock()
+	above(path, func(p string) {
+		if n := s.names.at(p); n != nil && n.shown != nil && !n.alive() {
+			implied = append(implied, p)
+		}
+	})
+	s.mu.Unlock()
+	for _, p := range implied {
+		if err := s.Set(ctx, p, broker.Change{}); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-// moving returns what a rename moves: a name and all below it, none of it open.
-func (s *Service) moving(ctx context.Context, from string) (entries []peer.Entry, err error) {
-	if err := s.List(ctx, from); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	below := s.table.under(from)
-	s.mu.Unlock()
-	for _, e := range append([]peer.Entry{{Path: from}}, below...) {
-		answer, err := s.ask(ctx, peer.NamesMessage{Kind: peer.Check, Entries: []peer.Entry{{Path: e.Path}}})
-		if err == nil {
-			err = errOf(answer.Status, e.Path)
+// Set is broker.Names'; times in c are not shared.
+func (s *Service) Set(ctx context.Context, path string, c broker.Change) error {
+	m := peer.NamesMessage{Op: peer.NamesSet, Entry: Entry{Path: path}}
+	for _, f := range []struct {
+		from *uint32
+		to   *uint32
+		mask uint8
+	}{{c.Perm, &m.Entry.Perm, peer.MaskPerm}, {c.UID, &m.Entry.UID, peer.MaskUID}, {c.GID, &m.Entry.GID, peer.MaskGID}} {
+		if f.from != nil {
+			*f.to = *f.from
+			m.Mask |= f.mask
 		}
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, answer.Entries...)
 	}
-	return entries, nil
+	_, err := s.ask(ctx, m)
+	return wrap("set attributes of", path, err)
 }
 
-// List is broker.Names'. A broker that does not answer in time is left out: what it
-// has decided of late will come.
-func (s *Service) List(ctx context.Context, dir string) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.AckTimeout)
+// SetMode is broker.Names'.
+func (s *Service) SetMode(ctx context.Context, path string, mode pipe.Mode) error {
+	_, err := s.ask(ctx, peer.NamesMessage{Op: peer.NamesMode, Entry: Entry{Path: path, Mode: uint8(mode)}})
+	return wrap("set mode of", path, err)
+}
+
+// Remove is broker.Names'.
+func (s *Service) Remove(ctx context.Context, path string, k broker.Kind) error {
+	_, err := s.ask(ctx, peer.NamesMessage{Op: peer.NamesRemove, Entry: Entry{Path: path, Dir: k == broker.Dir}})
+	return wrap("remove", path, err)
+}
+
+// Rename is broker.Names'. Errors: also ErrTooMany.
+func (s *Service) Rename(ctx context.Context, from, to string, keep bool) error {
+	if err := broker.CheckName(to); err != nil {
+		return wrap("rename to", to, err)
+	}
+	if strings.HasPrefix(to, from+"/") {
+		return wrap("rename", from, broker.ErrLoop)
+	}
+	if err := s.makeReal(ctx, to); err != nil {
+		return wrap("rename", from, err)
+	}
+	_, err := s.ask(ctx, peer.NamesMessage{Op: peer.NamesRename, Entry: Entry{Path: from}, To: to, Keep: keep})
+	return wrap("rename", from, err)
+}
+
+// Drop is broker.Names'.
+func (s *Service) Drop(path string) {
+	s.dropping.Lock()
+	s.drops = append(s.drops, path)
+	s.dropping.Unlock()
+	s.rouse()
+}
+
+func wrap(what, path string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", what, path, err)
+	}
+	return nil
+}
+
+// ask has the home of m.Entry.Path decide, and takes over the outcome. If the home
+// goes or another broker is the home by now, that one is asked; the token makes
+// sure that it counts as one request.
+func (s *Service) ask(ctx context.Context, m peer.NamesMessage) ([]peer.NamesMessage, error) {
+	if err := broker.CheckName(m.Entry.Path); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Limit, ErrSilent)
 	defer cancel()
-	s.pull(ctx, s.others(), dir, true)
-	s.mu.Lock()
-	for path, p := range s.transient {
-		if inside(path, dir) && s.passes(p) && !s.table.hidden(path) {
-			s.tree.Apply(entryOf(&p.Entry))
+	m.Kind = peer.NamesAsk
+	m.Token = rand.Uint64() | 1
+	patience := s.cfg.Now().Add(s.cfg.AckTimeout)
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.flushDrops()
+		home, moved := s.home(m.Entry.Path), s.moved
+		m.Entries = s.asksWith(&m)
+		s.mu.Unlock()
+		parts, err := s.askHome(ctx, home, m)
+		switch {
+		case err == nil && parts[0].Code != peer.NamesNotHome:
+			return s.conclude(&m, parts)
+		case err == nil:
+			m.Force = !s.cfg.Now().Before(patience)
+		case !errors.Is(err, errLost):
+			return nil, err
+		}
+		if err := s.pause(ctx, moved, pause); err != nil {
+			return nil, err
 		}
 	}
-	s.mu.Unlock()
-	if s.ctx.Err() != nil {
+}
+
+// How long a request waits before it is sent again to a home that was lost or that
+// does not see itself as the home; a new view cuts it short.
+const (
+	firstPause = 10 * time.Millisecond
+	lastPause  = 500 * time.Millisecond
+)
+
+func (s *Service) pause(ctx context.Context, moved <-chan struct{}, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-moved:
+	case <-t.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.life.Done():
 		return ErrClosed
 	}
 	return nil
 }
 
-// Drop is broker.Names'.
-func (s *Service) Drop(name string) {
-	s.dropping.Lock()
-	s.dropped = append(s.dropped, name)
-	s.dropping.Unlock()
-	select {
-	case s.drops <- struct{}{}:
-	default:
+func (s *Service) askHome(ctx context.Context, home peer.ID, m peer.NamesMessage) ([]peer.NamesMessage, error) {
+	if s.life.Err() != nil {
+		return nil, ErrClosed
 	}
+	if home == s.self {
+		return []peer.NamesMessage{s.decide(ctx, s.self, &m)}, nil
+	}
+	return s.call(ctx, home, m, true)
 }
 
-func (s *Service) sendDrops() {
-	s.dropping.Lock()
-	dropped := s.dropped
-	s.dropped = nil
-	s.dropping.Unlock()
+// asksWith returns what the home should know to decide: what is above the name, as it
+// may have been made a moment ago by way of another home, and the name itself
+// where it has to exist.
+func (s *Service) asksWith(m *peer.NamesMessage) []Entry {
+	all := s.namesAbove(m.Entry.Path)
+	if m.To != "" {
+		all = append(all, s.namesAbove(m.To)...)
+	}
+	if m.Op != peer.NamesFind && m.Op != peer.NamesMake {
+		if e := s.names.get(m.Entry.Path); e != nil {
+			all = append(all, *e)
+		}
+	}
+	return all
+}
+
+func (s *Service) namesAbove(path string) (all []Entry) {
+	above(path, func(p string) {
+		if e := s.names.get(p); e != nil && !e.Transient {
+			all = append(all, *e)
+		}
+	})
+	return all
+}
+
+// conclude takes over an answer.
+func (s *Service) conclude(m *peer.NamesMessage, parts []peer.NamesMessage) ([]peer.NamesMessage, error) {
+	code := parts[0].Code
+	mine := code == peer.NamesOK && m.Op != peer.NamesFind
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, name := range dropped {
-		m := peer.NamesMessage{Kind: peer.Drop, Entries: []peer.Entry{{Path: name}}}
-		if home := s.homeOf(name); home == s.self {
-			s.drop(name)
-		} else {
-			s.cfg.Net.Send(home, m.Append(nil))
-		}
+	if m.Op == peer.NamesRename && code == peer.NamesOK {
+		s.learnMove(m.Entry.Path, m.To, entriesOf(parts), mine)
+	} else {
+		s.learn(entriesOf(parts), mine)
 	}
-}
-
-// drop forgets a transient name of which this broker is the home, unless others have
-// it open. Called with the lock held.
-func (s *Service) drop(name string) {
-	if p := s.transient[name]; p != nil && !s.cfg.Arbiter.Open(name) {
-		p.made = time.Time{}
-		if !s.passes(p) {
-			delete(s.transient, name)
-		}
-	}
+	s.mu.Unlock()
+	return parts, errorOf(code)
 }

@@ -4,28 +4,46 @@
 
 package names
 
-import "time"
+import (
+	"log/slog"
+	"time"
 
-// farAhead is by how much a stamp may be ahead of this host's clock before that is
-// worth a line in the log.
-const farAhead = time.Hour
+	"github.com/zpipesfs/zpipesfs/wire/peer"
+)
 
-// clock is a hybrid logical clock (Kulkarni et al. 2014) in one number: it follows
-// the host's, but never goes back and is never behind a stamp that it has seen. So
-// what is decided later has the later stamp, whatever the hosts' clocks show.
+// clock is a hybrid logical clock: it shows the wall's time or more, never goes
+// back, and is ahead of every stamp it has seen. Not for concurrent use.
 type clock struct {
-	wall func() int64 // nanoseconds since 1970
-	last int64
+	node    string
+	wall    func() time.Time
+	maxSkew time.Duration
+	log     *slog.Logger
+
+	last   int64
+	warned map[string]time.Time // by node: when its clock was last complained about
 }
 
-// next returns a stamp later than all before.
-func (c *clock) next() int64 {
-	c.last = max(c.last+1, c.wall())
-	return c.last
+// warnAgain is how long a node's clock is not complained about again.
+const warnAgain = 10 * time.Minute
+
+// now returns a stamp later than all that were given or seen before.
+func (c *clock) now() peer.Stamp {
+	c.last = min(max(c.wall().UnixNano(), c.last+1), peer.MaxTime)
+	return peer.Stamp{Time: c.last, Node: c.node}
 }
 
-// see notes another broker's stamp and reports whether it is far ahead.
-func (c *clock) see(stamp int64) bool {
-	c.last = max(c.last, stamp)
-	return stamp-c.wall() > int64(farAhead)
+// see moves the clock to a peer's stamp.
+func (c *clock) see(s peer.Stamp) {
+	if s.Time <= c.last {
+		return
+	}
+	wall := c.wall()
+	if ahead := time.Duration(s.Time - wall.UnixNano()); ahead > c.maxSkew && s.Node != c.node {
+		if at, ok := c.warned[s.Node]; !ok || wall.Sub(at) > warnAgain {
+			c.warned[s.Node] = wall
+			c.log.Warn("a name was changed in the future: the clock of that host or of this one is wrong; set it right, or its changes win over others made at the same time",
+				"peer", s.Node, "ahead", ahead.Round(time.Second))
+		}
+	}
+	c.last = s.Time
 }

@@ -5,12 +5,15 @@
 package names
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zpipesfs/zpipesfs/broker"
@@ -18,276 +21,372 @@ import (
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
-const patience = 20 * time.Second
+// world is a cluster on a network in memory. Tests run in a bubble of synctest: time
+// passes when all wait.
+type world struct {
+	t   *testing.T
+	cfg Config
 
-// net joins services in one process. Each has a goroutine that hands it what comes,
-// in order, as the core of a cluster does.
-type net struct {
-	t     *testing.T
 	mu    sync.Mutex // guards below
-	hosts []*host
-	sent  int
-	cut   map[[2]string]bool
+	hosts map[string]*host
+	cut   map[[2]string]bool // from, to
+	sent  map[peer.NamesKind]int
+	bytes int
+
+	twice bool // keep a second copy of each request
+	late  []func()
+
+	real bool // hosts have brokers
 }
 
+// host is a broker as far as names go.
 type host struct {
-	net    *net
-	id     peer.ID
-	s      *Service
-	broker *broker.Broker
-	open   map[string]bool // guarded by net.mu
-	gone   map[string]int  // names retired; guarded by net.mu
-	inbox  chan func()
-	over   sync.WaitGroup
-	views  []peer.ID // guarded by net.mu
+	*Service
+	w    *world
+	id   peer.ID
+	tree *model         // what names show in, unless
+	b    *broker.Broker // this is set
+
+	mu     sync.Mutex // guards below
+	live   []peer.ID
+	inbox  []func()
+	kick   chan struct{}
+	quit   chan struct{}
+	done   sync.WaitGroup
+	clock  time.Duration // ahead of the bubble's
 	dead   bool
+	silent bool // takes nothing in
 }
 
-func newNet(t *testing.T, n int, set func(i int, c *Config)) *net {
-	t.Helper()
-	w := &net{t: t, cut: make(map[[2]string]bool)}
-	t.Cleanup(func() {
-		for _, h := range w.hosts {
-			h.kill()
-		}
-	})
-	for i := range n {
-		w.add(fmt.Sprintf("h%d", i+1), 1, func(c *Config) {
-			if set != nil {
-				set(i, c)
-			}
-		})
-	}
-	w.view(w.hosts...)
+func newWorld(t *testing.T, cfg Config) *world {
+	w := &world{t: t, cfg: cfg, hosts: map[string]*host{}, cut: map[[2]string]bool{}, sent: map[peer.NamesKind]int{}}
 	return w
 }
 
-func (w *net) add(node string, boot uint64, set func(*Config)) *host {
+// boot starts a broker that sees only itself.
+func (w *world) boot(node string, boot uint64, cfg Config) *host {
 	w.t.Helper()
-	h := &host{net: w, id: peer.ID{Node: node, Boot: boot}, open: make(map[string]bool), gone: make(map[string]int), inbox: make(chan func(), 1<<16)}
-	h.views = []peer.ID{h.id}
-	cfg := Config{Net: h, Arbiter: h, AckTimeout: 500 * time.Millisecond, SyncInterval: 20 * time.Millisecond}
-	set(&cfg)
+	h := &host{w: w, id: peer.ID{Node: node, Boot: boot}, kick: make(chan struct{}, 1), quit: make(chan struct{})}
+	h.tree = newModel(w.t, node)
+	var tree Tree = h.tree
+	h.live = []peer.ID{h.id}
+	cfg.Log = slog.New(slog.NewTextHandler(w.t.Output(), nil)).With("host", node)
+	cfg.Now = func() time.Time {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return time.Now().Add(h.clock)
+	}
+	var ends Arbiter = h.tree
+	if w.real {
+		ends = w
+	}
+	cfg.Net, cfg.Arbiter = h, ends
 	var err error
-	if h.s, err = Open(cfg); err != nil {
+	if h.Service, err = Open(cfg); err != nil {
 		w.t.Fatal(err)
 	}
-	h.broker = broker.New(broker.Config{Names: h.s})
-	if err := h.s.Start(h.broker); err != nil {
+	if w.real {
+		h.b = broker.New(broker.Config{Names: h.Service, Owner: broker.Owner{Perm: 0o755}, Log: cfg.Log})
+		tree = h.b
+	}
+	if err := h.Start(tree); err != nil {
 		w.t.Fatal(err)
 	}
+	h.done.Go(h.pump)
 	w.mu.Lock()
-	w.hosts = append(w.hosts, h)
+	w.hosts[node] = h
 	w.mu.Unlock()
-	h.over.Go(func() {
-		for f := range h.inbox {
-			f()
-		}
-	})
 	return h
 }
 
-func (h *host) kill() {
-	h.net.mu.Lock()
-	was := h.dead
-	h.dead = true
-	h.net.mu.Unlock()
-	if was {
-		return
+// cluster starts hosts that see each other, named a, b, c, ...
+func (w *world) cluster(n int) []*host {
+	var all []*host
+	for i := range n {
+		all = append(all, w.boot(fmt.Sprintf("%c%d", 'a'+i%26, i), 1, w.cfg))
 	}
-	h.broker.Close()
-	if err := h.s.Close(); err != nil {
-		h.net.t.Error(err)
-	}
-	h.net.mu.Lock()
-	close(h.inbox)
-	h.net.mu.Unlock()
-	h.over.Wait()
+	w.view(all...)
+	synctest.Wait()
+	return all
 }
 
-// view makes hosts see each other, and nobody else: the others are lost to them.
-func (w *net) view(hosts ...*host) {
+// view makes hosts see each other and nobody else.
+func (w *world) view(hosts ...*host) {
 	var ids []peer.ID
 	for _, h := range hosts {
 		ids = append(ids, h.id)
 	}
-	slices.SortFunc(ids, func(a, b peer.ID) int { return strings.Compare(a.Node, b.Node) })
-	var seen sync.WaitGroup
-	defer seen.Wait()
 	for _, h := range hosts {
-		w.mu.Lock()
-		before := h.views
-		h.views = ids
-		w.mu.Unlock()
-		seen.Add(1)
-		h.post(func() {
-			defer seen.Done()
-			for _, id := range before {
-				if !slices.Contains(ids, id) {
-					h.s.Lost(id)
-				}
-			}
-			h.s.ViewChanged()
-		})
+		h.see(ids)
 	}
 }
 
-func (h *host) post(f func()) {
-	h.net.mu.Lock()
-	defer h.net.mu.Unlock()
-	if !h.dead {
-		h.inbox <- f
+func (h *host) see(ids []peer.ID) {
+	h.mu.Lock()
+	h.live = slices.Clone(ids)
+	h.mu.Unlock()
+	h.post(h.ViewChanged)
+}
+
+// split cuts the links between groups and lets each see itself alone.
+func (w *world) split(groups ...[]*host) {
+	for i, g := range groups {
+		for j, o := range groups {
+			for _, a := range g {
+				for _, b := range o {
+					w.link(a, b, i != j)
+				}
+			}
+		}
+	}
+	for _, g := range groups {
+		w.view(g...)
+	}
+}
+
+func (w *world) link(a, b *host, cut bool) {
+	w.mu.Lock()
+	was := w.cut[[2]string{a.id.Node, b.id.Node}]
+	w.cut[[2]string{a.id.Node, b.id.Node}] = cut
+	w.cut[[2]string{b.id.Node, a.id.Node}] = cut
+	w.mu.Unlock()
+	if cut && !was {
+		a.post(func() { a.Lost(b.id) })
+		b.post(func() { b.Lost(a.id) })
+	}
+}
+
+// heal joins all links and views.
+func (w *world) heal(hosts ...*host) {
+	for _, a := range hosts {
+		for _, b := range hosts {
+			if a != b {
+				w.link(a, b, false)
+			}
+		}
+	}
+	w.view(hosts...)
+}
+
+// kill ends a host without a word; others hear of the lost session, not of the view.
+func (w *world) kill(h *host) {
+	h.mu.Lock()
+	h.dead = true
+	h.mu.Unlock()
+	for _, o := range w.hosts {
+		if o != h {
+			w.link(h, o, true)
+		}
+	}
+	h.end()
+}
+
+// Open reports whether a broker has an end of the pipe, as the home of its ends would.
+func (w *world) Open(path string) bool {
+	w.mu.Lock()
+	hosts := slices.Collect(maps.Values(w.hosts))
+	w.mu.Unlock()
+	return slices.ContainsFunc(hosts, func(h *host) bool {
+		return h.b.Each(func(p string, a broker.Attr) error {
+			if p == path && a.Stat.Open() {
+				return errOpen
+			}
+			return nil
+		}) != nil
+	})
+}
+
+func (w *world) Retire(string) {}
+
+func (h *host) end() {
+	if h.b != nil {
+		h.b.Close()
+	}
+	if err := h.Close(); err != nil {
+		h.w.t.Error(err)
+	}
+	close(h.quit)
+	h.done.Wait()
+	h.w.mu.Lock()
+	delete(h.w.hosts, h.id.Node)
+	h.w.mu.Unlock()
+}
+
+func (w *world) close() {
+	for _, h := range slices.Collect(maps.Values(w.hosts)) {
+		h.end()
 	}
 }
 
 func (h *host) Self() peer.ID { return h.id }
 
 func (h *host) Live() []peer.ID {
-	h.net.mu.Lock()
-	defer h.net.mu.Unlock()
-	return slices.Clone(h.views)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.live)
 }
 
 func (h *host) Send(to peer.ID, payload []byte) {
-	h.net.mu.Lock()
-	defer h.net.mu.Unlock()
-	h.net.sent++
-	for _, o := range h.net.hosts {
-		if o.id == to && !o.dead && !h.dead && slices.Contains(o.views, h.id) {
-			o.inbox <- func() { o.s.Receive(h.id, slices.Clone(payload)) }
-		}
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.w.sent[peer.NamesKind(payload[0])]++
+	h.w.bytes += len(payload)
+	o := h.w.hosts[to.Node]
+	if o == nil || o.id != to || h.w.cut[[2]string{h.id.Node, to.Node}] {
+		return
+	}
+	payload = slices.Clone(payload)
+	from := h.id
+	if h.w.twice && peer.NamesKind(payload[0]) == peer.NamesAsk {
+		h.w.late = append(h.w.late, func() { o.Receive(from, payload) })
+	}
+	o.post(func() { o.Receive(from, payload) })
+}
+
+// post has f run on the host's goroutine, as the core of a cluster does.
+func (h *host) post(f func()) {
+	h.mu.Lock()
+	if !h.silent {
+		h.inbox = append(h.inbox, f)
+	}
+	h.mu.Unlock()
+	select {
+	case h.kick <- struct{}{}:
+	default:
 	}
 }
 
-func (h *host) Open(path string) bool {
-	h.net.mu.Lock()
-	defer h.net.mu.Unlock()
-	return h.open[path]
-}
-
-func (h *host) Retire(path string) {
-	h.net.mu.Lock()
-	defer h.net.mu.Unlock()
-	h.gone[path]++
-}
-
-// setOpen says at every host whether a pipe is open.
-func (w *net) setOpen(path string, open bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, h := range w.hosts {
-		h.open[path] = open
-	}
-}
-
-func (w *net) messages() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.sent
-}
-
-func (w *net) eventually(what string, f func() bool) {
-	w.t.Helper()
-	end := time.After(patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !f() {
+func (h *host) pump() {
+	for {
 		select {
-		case <-tick.C:
-		case <-end:
-			for _, h := range w.hosts {
-				w.t.Logf("%v: %v", h.id, h.all())
-			}
-			w.t.Fatalf("not so in time: %s", what)
+		case <-h.kick:
+		case <-h.quit:
+			return
+		}
+		h.mu.Lock()
+		todo := h.inbox
+		h.inbox = nil
+		h.mu.Unlock()
+		for _, f := range todo {
+			f()
 		}
 	}
 }
 
-// dir walks to a path's directory.
-func (h *host) dir(path string) (*broker.Node, string) {
-	h.net.t.Helper()
-	i := strings.LastIndexByte(path, '/')
-	n, err := h.broker.Walk(context.Background(), path[:max(i, 0)])
-	if err != nil {
-		h.net.t.Fatalf("%v: %s: %v", h.id, path, err)
+// counted returns the messages that f causes, all kinds together.
+func (w *world) counted(f func()) int {
+	sum := func() (n int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, c := range w.sent {
+			n += c
+		}
+		return n
 	}
-	return n, path[i+1:]
+	before := sum()
+	f()
+	return sum() - before
+}
+
+// homeOf returns the host that decides about a path as h sees it.
+func (h *host) homeOf(path string) *host {
+	h.Service.mu.Lock()
+	id := h.home(path)
+	h.Service.mu.Unlock()
+	return h.w.hosts[id.Node]
+}
+
+// pathAt returns a path with a prefix whose home is want, as h sees it.
+func (h *host) pathAt(prefix string, want *host) string {
+	for i := 0; ; i++ {
+		if path := fmt.Sprint(prefix, i); h.homeOf(path) == want {
+			return path
+		}
+	}
 }
 
 func (h *host) mkfifo(path string) error {
-	dir, name := h.dir(path)
-	_, err := h.broker.Mkpipe(context.Background(), dir, name, broker.Owner{Perm: 0o644, UID: 1}, pipe.Fifo)
-	return err
+	return h.Make(h.w.t.Context(), broker.Entry{Path: path, Kind: broker.Pipe, Owner: broker.Owner{Perm: 0o644, UID: 7}})
 }
 
 func (h *host) mkdir(path string) error {
-	dir, name := h.dir(path)
-	_, err := h.broker.Mkdir(context.Background(), dir, name, broker.Owner{Perm: 0o755, UID: 1})
-	return err
+	return h.Make(h.w.t.Context(), broker.Entry{Path: path, Kind: broker.Dir, Owner: broker.Owner{Perm: 0o750}})
 }
 
-func (h *host) rm(path string) error {
-	dir, name := h.dir(path)
-	return h.broker.Remove(context.Background(), dir, name)
+func (h *host) open(path string) error {
+	return h.Make(h.w.t.Context(), broker.Entry{Path: path, Kind: broker.Pipe, Mode: pipe.Exclusive, Transient: true})
 }
 
-func (h *host) rmdir(path string) error {
-	dir, name := h.dir(path)
-	return h.broker.RemoveDir(context.Background(), dir, name)
+func (h *host) rm(path string) error { return h.Remove(h.w.t.Context(), path, broker.Pipe) }
+
+func (h *host) rmdir(path string) error { return h.Remove(h.w.t.Context(), path, broker.Dir) }
+
+func (h *host) mv(from, to string) error { return h.Rename(h.w.t.Context(), from, to, false) }
+
+func (h *host) chmod(path string, perm uint32) error {
+	return h.Set(h.w.t.Context(), path, broker.Change{Perm: &perm})
 }
 
-func (h *host) mv(from, to string) error {
-	d1, n1 := h.dir(from)
-	d2, n2 := h.dir(to)
-	return h.broker.Rename(context.Background(), d1, n1, d2, n2, false)
+// looks does what lookup does: what is here is not asked for.
+func (h *host) look(path string) error {
+	if h.tree.has(path) {
+		return nil
+	}
+	return h.Find(h.w.t.Context(), path)
 }
 
-func (h *host) stat(path string) (broker.Attr, error) {
-	n, err := h.broker.Walk(context.Background(), path)
+// ls brings the directory up to date and returns the names in it.
+func (h *host) ls(dir string) []string {
+	if err := h.List(h.w.t.Context(), dir); err != nil {
+		h.w.t.Errorf("%s: list %q: %v", h.id.Node, dir, err)
+	}
+	return h.tree.list(dir)
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
 	if err != nil {
-		return broker.Attr{}, err
+		w.t.Error(err)
 	}
-	return h.broker.Attr(n), nil
 }
 
-// ls lists a directory as the mount does.
-func (h *host) ls(path string) string {
-	h.net.t.Helper()
-	n, err := h.broker.Walk(context.Background(), path)
-	if err != nil {
-		return err.Error()
+func (w *world) want(err, want error) {
+	w.t.Helper()
+	if !errors.Is(err, want) {
+		w.t.Errorf("got error %v, want %v", err, want)
 	}
-	list, err := h.broker.List(context.Background(), n)
-	if err != nil {
-		return err.Error()
-	}
-	var names []string
-	for _, e := range list {
-		names = append(names, e.Name)
-	}
-	slices.Sort(names)
-	return strings.Join(names, " ")
 }
 
-// all is the whole tree as this host has it, asking nobody.
-func (h *host) all() string {
-	var list []string
-	h.s.mu.Lock()
-	defer h.s.mu.Unlock()
-	for path := range h.s.table.entries {
-		if e := h.s.table.visible(path); e != nil {
-			list = append(list, fmt.Sprintf("%s:%v:%o", e.Path, e.Pipe, e.Perm))
+// same waits until all hosts show the same tree, which it returns.
+func (w *world) same(hosts ...*host) string {
+	w.t.Helper()
+	var shown string
+	for range 200 {
+		shown = hosts[0].tree.String()
+		if !slices.ContainsFunc(hosts, func(h *host) bool { return h.tree.String() != shown }) {
+			return shown
 		}
+		time.Sleep(100 * time.Millisecond) // the bubble's clock, not ours
+		synctest.Wait()
 	}
-	slices.Sort(list)
-	return strings.Join(list, " ")
+	for _, h := range hosts {
+		w.t.Errorf("%s has:\n%s", h.id.Node, h.tree)
+	}
+	w.t.Fatal("hosts differ after 20 s")
+	return ""
 }
 
-func (w *net) same(hosts ...*host) bool {
-	for _, h := range hosts[1:] {
-		if h.all() != hosts[0].all() {
-			return false
-		}
-	}
-	return true
+// in runs a test in a bubble, in a world that is closed at the end.
+func in(t *testing.T, cfg Config, f func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, cfg)
+		defer w.close()
+		f(w)
+	})
 }
+
+var (
+	errNone = fs.ErrNotExist
+	errOpen = errors.New("open")
+)

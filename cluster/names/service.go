@@ -2,51 +2,46 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-// Package names is the map of names that all hosts of a cluster share: which pipes
-// and directories there are, with their modes, owners and permissions. Each broker
-// has a copy, in its tree and if it is told so on disk. See DESIGN.md.
+// Package names is the map of all names of a cluster, as one broker has it. It
+// decides about the names that have their home here, asks other homes about the
+// rest, and makes the broker's tree show the outcome. DESIGN.md has the rules.
 package names
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/zpipesfs/zpipesfs/broker"
+	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
-// What Config leaves zero.
-const (
-	DefaultAckTimeout   = 2 * time.Second
-	DefaultSyncInterval = time.Second
-	DefaultTombstoneAge = 24 * time.Hour
-)
-
-// Net carries messages between the brokers' maps. None of its methods waits.
+// Net carries messages between brokers' maps. Its methods must not wait, nor call
+// the service.
 type Net interface {
 	Self() peer.ID
-	Live() []peer.ID // by node, this broker included
-	// Send may lose a message only when the session with its receiver is lost.
+	// Live returns all live brokers, one life of each node, this one included.
+	Live() []peer.ID
+	// Send sends a message; it may be lost only with the session, which Lost tells.
 	Send(to peer.ID, payload []byte)
 }
 
-// Tree is where the map shows: a broker.Broker. Its methods are called with the
-// map's lock held; they must not call the map but for Drop.
+// Tree is where names show: a broker.Broker. It is called with the service's lock
+// held, so it must not wait for the service.
 type Tree interface {
 	Apply(e broker.Entry)
 	Erase(path string)
 	Move(from, to string)
 }
 
-// Arbiter knows which pipes are open. Its methods are called with the map's lock
-// held and do not wait.
+// Arbiter knows the ends of pipes. It is called as Tree is.
 type Arbiter interface {
-	// Open reports whether a pipe whose home is this broker is open anywhere.
+	// Open reports whether a pipe that has its home here is open on any host.
 	Open(path string) bool
-	// Retire tells that a pipe's name has gone, or stands for something else.
+	// Retire tells that a name has gone, or that another pipe has it now.
 	Retire(path string)
 }
 
@@ -55,300 +50,278 @@ type Config struct {
 	Net     Net
 	Arbiter Arbiter
 
-	// StateDir has the copy on disk; empty: there is none.
+	// StateDir keeps the map over restarts; empty: nothing does.
 	StateDir string
-	// AckTimeout bounds the wait for other brokers to hear of a change. One that is
-	// silent for longer learns of it later. 0: DefaultAckTimeout.
+	// Owner of directories that nobody has made but that hold something. All
+	// brokers should have the same one. With Perm 0: 0755 and those of the process.
+	Owner broker.Owner
+	// AckTimeout bounds how long one silent peer is waited for. 0: 2 s.
 	AckTimeout time.Duration
-	// AskTimeout bounds the wait for a home that is silent, but not declared dead. 0:
-	// five times AckTimeout.
-	AskTimeout time.Duration
-	// SyncInterval is how often another broker, each in its turn, is asked what has
-	// changed there. 0: DefaultSyncInterval.
+	// Limit is how long a call may take when the name's home is silent. 0: 30 s.
+	Limit time.Duration
+	// SyncInterval is how often the map is compared with that of one peer. 0: 1 s.
 	SyncInterval time.Duration
-	// TombstoneAge is how long it is known that a name was removed. A broker that was
-	// away for longer, and has the name on disk, brings it back. 0: DefaultTombstoneAge.
+	// Recent is how long a change may take to be known everywhere: so long, whoever
+	// made it tells a new home of it. 0: 2 min.
+	Recent time.Duration
+	// TombstoneAge is how long a removed name is remembered. A broker that was away
+	// for longer brings back what was removed meanwhile. 0: 24 h.
 	TombstoneAge time.Duration
-	// Clock returns nanoseconds since 1970. Nil: the host's.
-	Clock func() int64
-	Log   *slog.Logger // nil: none
+	// MaxSkew is by how much a peer's clock may be ahead without a warning. 0: 1 h.
+	MaxSkew time.Duration
+	Now     func() time.Time // nil: time.Now
+	Log     *slog.Logger     // nil: none
 }
 
 func (c *Config) fill() {
-	if c.AckTimeout == 0 {
-		c.AckTimeout = DefaultAckTimeout
+	for _, d := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{
+		{&c.AckTimeout, 2 * time.Second}, {&c.Limit, 30 * time.Second}, {&c.SyncInterval, time.Second}, {&c.Recent, 2 * time.Minute},
+		{&c.TombstoneAge, 24 * time.Hour}, {&c.MaxSkew, time.Hour},
+	} {
+		if *d.v <= 0 {
+			*d.v = d.d
+		}
 	}
-	if c.AskTimeout == 0 {
-		c.AskTimeout = 5 * c.AckTimeout
+	if c.Owner.Perm == 0 {
+		c.Owner = broker.Owner{Perm: 0o755, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
 	}
-	if c.SyncInterval == 0 {
-		c.SyncInterval = DefaultSyncInterval
-	}
-	if c.TombstoneAge == 0 {
-		c.TombstoneAge = DefaultTombstoneAge
-	}
-	if c.Clock == nil {
-		c.Clock = func() int64 { return time.Now().UnixNano() }
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 }
 
-// Service is this broker's copy of the map. It implements broker.Names, and
+// Service is a broker's part in the map of names. It implements broker.Names and
 // cluster.Passenger.
 type Service struct {
 	cfg  Config
 	log  *slog.Logger
 	self peer.ID
-	disk *disk // nil: none
-	tree Tree  // set by Start
+	net  Net
+	tree Tree
+	arb  Arbiter
 
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	store   *store // nil: memory only
+	life    context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup // all goroutines
+	wake    chan struct{}  // holds one: the background has something to do
 
-	mu        sync.Mutex // guards below, and is held while the tree is changed
-	clock     clock
-	table     *table
-	transient map[string]*passing // of which this broker is the home
-	live      []peer.ID
-	nodes     []string
-	homes     map[string]string // of names made here of late: their home then
-	asked     map[uint64]*question
-	tells     map[uint64]*telling
-	lastReq   uint64
-	answers   answers
-	cursors   map[peer.ID]uint64 // how much of each broker's changes is known here
+	dropping sync.Mutex // guards below; taken under any lock
+	drops    []string
 
-	news chan struct{} // holds one: brokers have come
-
-	dropping sync.Mutex // guards below; the broker's lock may be held
-	dropped  []string   // transient names that have gone here
-	drops    chan struct{}
+	mu      sync.Mutex // guards below; Tree's and Arbiter's locks are taken under it
+	started bool
+	closed  bool
+	names   *mapping
+	clock   clock
+	purged  time.Time // when tombstones were looked for
+	recent  []change
+	nodes   []string               // of live brokers
+	lives   map[string]peer.ID     // by node
+	peers   map[peer.ID]*remote    // live ones but this
+	moved   chan struct{}          // closed when the view changes
+	calls   map[uint64]*call       // requests of this broker
+	tells   map[uint64]*tell       // that wait for acknowledgements
+	lastID  uint64                 // of both
+	served  map[request]time.Time  // requests of peers that came lately, and when
+	busy    map[string]*turn       // paths with a decision that takes several steps
+	claims  map[string]reservation // paths that a rename is about to take
 }
 
-// passing is a transient name: it lives while it is open, and a little at first.
-type passing struct {
-	peer.Entry
-	made time.Time
+// change is one that peers may not know yet.
+type change struct {
+	at time.Time
+	n  *node
 }
 
-// grace is how long a transient name may be without an end: its maker is about to
-// open it.
-const grace = 5 * time.Second
+// request is a peer's.
+type request struct {
+	from peer.ID
+	id   uint64
+}
 
-// Open makes the service and opens the copy on disk. Nothing of it may be called but
-// Start and Close, which the caller owes.
+// Open makes a service and opens its copy on disk. Before Start nothing of it may be
+// called but what a cluster calls, which has no effect, and Close, which the caller owes.
 //
 // Errors: ErrInUse, ErrState.
 func Open(cfg Config) (*Service, error) {
-	cfg.fill()
-	s := &Service{
-		cfg: cfg, log: cfg.Log, self: cfg.Net.Self(), clock: clock{wall: cfg.Clock}, table: newTable(),
-		transient: make(map[string]*passing), homes: make(map[string]string), asked: make(map[uint64]*question),
-		tells: make(map[uint64]*telling), cursors: make(map[peer.ID]uint64),
-		news: make(chan struct{}, 1), drops: make(chan struct{}, 1),
-	}
-	s.answers.init()
+	s := newService(cfg)
 	if cfg.StateDir != "" {
-		var err error
-		if s.disk, err = openDisk(cfg.StateDir, cfg.Log); err != nil {
+		if err := s.open(); err != nil {
 			return nil, err
 		}
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// Start puts the copy on disk into the tree and begins. Error: ErrState.
+func newService(cfg Config) *Service {
+	cfg.fill()
+	s := &Service{
+		cfg: cfg, log: cfg.Log, self: cfg.Net.Self(), net: cfg.Net, arb: cfg.Arbiter,
+		wake: make(chan struct{}, 1), moved: make(chan struct{}),
+		lives: make(map[string]peer.ID), peers: make(map[peer.ID]*remote), calls: make(map[uint64]*call), tells: make(map[uint64]*tell),
+		served: make(map[request]time.Time), busy: make(map[string]*turn), claims: make(map[string]reservation),
+	}
+	s.names = newMapping(s.self.Boot, cfg.Owner, shown{s})
+	s.clock = clock{node: s.self.Node, wall: cfg.Now, maxSkew: cfg.MaxSkew, log: s.log, warned: make(map[string]time.Time)}
+	s.life, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// Start shows what the copy on disk has in tree and begins.
 func (s *Service) Start(tree Tree) error {
-	s.tree = tree
-	if s.disk != nil {
-		if err := s.load(); err != nil {
-			return err
-		}
+	s.mu.Lock()
+	s.tree, s.started = tree, true
+	if s.store != nil {
+		s.restore()
+		s.spawn(func() { s.store.run(s.life) })
 	}
+	s.spawn(s.background)
+	s.mu.Unlock()
 	s.ViewChanged()
-	s.running.Go(s.run)
 	return nil
 }
 
-func (s *Service) load() error {
-	list, err := s.disk.load()
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range list {
-		s.clock.see(e.Time)
-		s.table.put(e)
-	}
-	for _, e := range s.table.under("") {
-		if !s.table.hidden(e.Path) {
-			s.tree.Apply(entryOf(&e))
-		}
-	}
-	s.log.Info("names read", "dir", s.cfg.StateDir, "names", len(s.table.under("")))
-	return nil
-}
-
-// Close ends the service and waits for what it has begun. Calls that wait fail.
+// Close ends the service, waits for its goroutines and brings the state directory
+// up to date. Calls under way get ErrClosed. A second Close does nothing.
 func (s *Service) Close() error {
-	s.cancel()
-	s.running.Wait()
-	if s.disk != nil {
-		return s.disk.close()
-	}
-	return nil
-}
-
-// run does what has its time: it asks others for what has changed, drops what has
-// gone, and forgets what is old.
-func (s *Service) run() {
-	tick := time.NewTicker(s.cfg.SyncInterval)
-	defer tick.Stop()
-	turn := 0
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-tick.C:
-			s.sweep()
-			if others := s.others(); len(others) > 0 {
-				turn++
-				s.pull(s.ctx, others[turn%len(others):][:1], "", false)
-			}
-		case <-s.news:
-			s.pull(s.ctx, s.unknown(), "", false)
-		case <-s.drops:
-			s.sendDrops()
-		}
-	}
-}
-
-// others are all live brokers but this one.
-func (s *Service) others() (list []peer.ID) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, id := range s.live {
-		if id != s.self {
-			list = append(list, id)
-		}
-	}
-	return list
-}
-
-// unknown are the brokers that were never asked.
-func (s *Service) unknown() (list []peer.ID) {
-	for _, id := range s.others() {
-		s.mu.Lock()
-		_, known := s.cursors[id]
-		s.mu.Unlock()
-		if !known {
-			list = append(list, id)
-		}
-	}
-	return list
-}
-
-// sweep forgets transient names without ends, and tombstones that are old.
-func (s *Service) sweep() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for path, p := range s.transient {
-		if !s.passes(p) {
-			delete(s.transient, path)
-		}
-	}
-	for _, path := range s.table.forget(s.clock.wall() - int64(s.cfg.TombstoneAge)) {
-		s.keepOnDisk(path)
-	}
-}
-
-// passes reports that a transient name is there.
-func (s *Service) passes(p *passing) bool {
-	return p != nil && (time.Since(p.made) < grace || s.cfg.Arbiter.Open(p.Path))
-}
-
-// accept keeps an entry if it is news, and makes the tree agree.
-func (s *Service) accept(e peer.Entry) bool {
-	if s.clock.see(e.Time) && e.Node != s.self.Node {
-		s.log.Warn("another host's clock is far ahead", "node", e.Node, "name", e.Path, "by", time.Duration(e.Time-s.clock.wall()))
-	}
-	old, news := s.table.put(e)
-	if !news {
-		return false
-	}
-	s.keepOnDisk(e.Path)
-	s.show(e.Path, old)
-	return true
-}
-
-// show makes the tree agree with the table at a path, and below it where that
-// depends on what is there.
-func (s *Service) show(path string, old *peer.Entry) {
-	if path == "" {
-		return // the root's owner is each host's own
-	}
-	now := s.table.visible(path)
-	wasPipe := old != nil && !old.Dead && old.Pipe
-	if wasPipe && (now == nil || !now.Pipe) {
-		s.cfg.Arbiter.Retire(path)
-	}
-	switch {
-	case now != nil:
-		delete(s.transient, path)
-		s.tree.Apply(entryOf(now))
-	case !s.table.hidden(path) && s.table.below[path] > 0:
-		// The living keep their directories, for as long as they live.
-		dir := s.table.entries[path].Entry
-		dir.Pipe, dir.Transient = false, true
-		s.tree.Apply(entryOf(&dir))
-	default:
-		s.tree.Erase(path)
-	}
-	if s.table.below[path] > 0 && (wasPipe || now != nil && now.Pipe) {
-		for _, e := range s.table.under(path) {
-			if !s.table.hidden(e.Path) {
-				s.tree.Apply(entryOf(&e))
-			}
-		}
-	}
-}
-
-func (s *Service) keepOnDisk(path string) {
-	if s.disk == nil {
-		return
-	}
-	if r := s.table.entries[path]; r != nil {
-		e := r.Entry
-		s.disk.put(path, &e)
-		return
-	}
-	s.disk.put(path, nil)
-}
-
-// homeOf returns the broker that decides about a name.
-func (s *Service) homeOf(path string) peer.ID {
-	home := peer.Home(path, s.nodes)
-	for _, id := range s.live {
-		if id.Node == home {
-			return id
-		}
-	}
-	return s.self
-}
-
-// errOf is the error that a decision stands for.
-func errOf(status peer.NamesStatus, path string) error {
-	err, ok := statusErrors[status]
-	switch {
-	case status == peer.NameOK:
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if again {
 		return nil
-	case !ok:
-		return fmt.Errorf("%q: %w: status %d", path, ErrAnswer, status)
 	}
-	return err
+	s.stop()
+	s.running.Wait()
+	if s.store == nil {
+		return nil
+	}
+	return s.store.close()
+}
+
+// spawn runs f on a goroutine that Close waits for. It is called with the lock held
+// and reports whether it did.
+func (s *Service) spawn(f func()) bool {
+	if !s.closed {
+		s.running.Go(f)
+	}
+	return !s.closed
+}
+
+// shown tells the tree, and the arbiter of pipes.
+type shown struct{ *Service }
+
+func (s shown) apply(e *Entry) {
+	k := broker.Pipe
+	if e.Dir {
+		k = broker.Dir
+	}
+	s.tree.Apply(broker.Entry{
+		Path: e.Path, Kind: k, Mode: pipe.Mode(e.Mode), Transient: e.Transient,
+		Owner: broker.Owner{Perm: e.Perm, UID: e.UID, GID: e.GID},
+	})
+}
+
+func (s shown) erase(path string, dir bool) {
+	if !dir {
+		s.arb.Retire(path)
+	}
+	s.tree.Erase(path)
+}
+
+func (s shown) move(from, to string, gone []string) {
+	for _, path := range gone {
+		s.arb.Retire(path)
+	}
+	s.tree.Move(from, to)
+}
+
+// home returns the broker that decides about a path.
+func (s *Service) home(path string) peer.ID { return s.lives[peer.Home(path, s.nodes)] }
+
+// learn takes over what others say; mine: that this broker has asked for. It is
+// called with the lock held.
+func (s *Service) learn(entries []Entry, mine bool) {
+	var changed []*node
+	for i := range entries {
+		if n := s.accept(entries[i], mine); n != nil {
+			changed = append(changed, n)
+		}
+	}
+	for _, n := range changed {
+		s.names.settle(n)
+	}
+}
+
+// learnMove is learn for a rename. If it is news that from has gone, what shows there
+// moves, so that it stays the same in the tree.
+func (s *Service) learnMove(from, to string, entries []Entry, mine bool) {
+	for i := range entries {
+		if e := &entries[i]; e.Path == from && e.Dead {
+			if old := s.names.get(from); old == nil || e.Compare(old) > 0 {
+				s.names.move(from, to)
+			}
+		}
+	}
+	s.learn(entries, mine)
+	s.names.moveDone(from, to)
+}
+
+// accept takes over one entry and returns its node if it was news. The tree does
+// not show it yet.
+func (s *Service) accept(e Entry, mine bool) *node {
+	if err := broker.CheckName(e.Path); err != nil {
+		s.log.Warn("a peer's name is left out", "name", e.Path, "peer", e.Stamp.Node, "error", err)
+		return nil
+	}
+	if e.Dead && s.names.get(e.Path) == nil && (e.Transient || s.outlived(&e)) {
+		return nil
+	}
+	s.clock.see(e.Stamp)
+	n, news := s.names.put(&e)
+	if !news {
+		return nil
+	}
+	s.note(n, mine)
+	if s.home(e.Path) == s.self || mine && !e.Transient {
+		s.names.record(n)
+	}
+	return n
+}
+
+// note remembers that n has changed, for a new home and for the disk.
+func (s *Service) note(n *node, mine bool) {
+	n.mine = mine
+	s.recent = append(s.recent, change{s.cfg.Now(), n})
+	delete(s.claims, n.path)
+	if s.store != nil && (!n.entry.Transient || n.saved) {
+		n.saved = !n.entry.Transient
+		s.store.mark(n.path)
+	}
+}
+
+// settle decides that e is the state of its name from now on, and returns it with
+// its stamp. The caller shows it.
+func (s *Service) settle(e Entry) (*node, Entry) {
+	e.Stamp = s.clock.now()
+	n, _ := s.names.put(&e)
+	s.note(n, true)
+	s.names.record(n)
+	return n, e
+}
+
+// outlived reports that a tombstone is due to be forgotten.
+func (s *Service) outlived(e *Entry) bool {
+	age := s.cfg.TombstoneAge
+	if e.Transient {
+		age = min(age, s.cfg.Recent)
+	}
+	return e.Dead && s.cfg.Now().UnixNano()-e.Stamp.Time > int64(age)
 }

@@ -125,6 +125,20 @@ func (h *Host) checkLog() {
 	}
 }
 
+// Clusters makes n clusters of so many hosts each, in which users other than root can
+// work, too. Who takes one from the channel puts it back.
+func Clusters(t testing.TB, n, hosts int, o HostOptions) chan []*Host {
+	t.Helper()
+	clusters := make(chan []*Host, n)
+	o.Flags = append(o.Flags, "--allow-other")
+	for range n {
+		c := Hosts(t, hosts, o)
+		OpenAbove(t, c[0].Dir)
+		clusters <- c
+	}
+	return clusters
+}
+
 // Namespace is the path of the host's network namespace.
 func (h *Host) Namespace() string { return fmt.Sprintf("/run/netns/%s-%s", h.net.Name, h.Name) }
 

@@ -105,6 +105,16 @@ func makeFolder(in, name string) (string, error) {
 	return dir, os.Chmod(dir, 0o755)
 }
 
+// OpenAbove lets users other than root through the scratch folders above a path.
+func OpenAbove(t testing.TB, path string) {
+	t.Helper()
+	for dir := filepath.Dir(path); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Until polls cond until it holds, at most for limit, and reports whether it
 // did.
 func Until(limit time.Duration, cond func() bool) bool {

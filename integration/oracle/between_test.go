@@ -4,17 +4,55 @@
 
 package oracle
 
-import "maps"
-
-// betweenHosts are the differences that there are besides between the ends of a pipe on
-// two hosts.
-func betweenHosts() map[string]difference {
-	return map[string]difference{}
+// between is a difference that there is besides when a pipe's ends are on two hosts, in
+// one of the ways of TestBetweenHosts.
+type between struct {
+	way string // empty: all
+	difference
 }
 
-// known are all differences of a pipe with its ends on two hosts.
-func known() map[string]difference {
+// betweenHosts are all of them.
+func betweenHosts() map[string]between {
+	return map[string]between{
+		"open/three writers wait for one reader": {mixed, difference{
+			reason: "what writers of one host write is read in that order, but not what those of several do",
+			fifo: []string{
+				`w: open(p, WRONLY) blocks`,
+				`w2: open(p, WRONLY) blocks`,
+				`w3: open(p, WRONLY) blocks`,
+				`r: open(p, RDONLY) = fd`,
+				`w: open(p, WRONLY) = fd`,
+				`w: write("w ") = 2`,
+				`w2: open(p, WRONLY) = fd`,
+				`w2: write("w2 ") = 3`,
+				`w3: open(p, WRONLY) = fd`,
+				`w3: write("w3 ") = 3`,
+				`r: read 8 in blocks of 100 = 8 bytes 328edbcf7e903c85`, // "w w2 w3 "
+			},
+			mount: []string{
+				`w: open(p, WRONLY) blocks`,
+				`w2: open(p, WRONLY) blocks`,
+				`w3: open(p, WRONLY) blocks`,
+				`r: open(p, RDONLY) = fd`,
+				`w: open(p, WRONLY) = fd`,
+				`w: write("w ") = 2`,
+				`w2: open(p, WRONLY) = fd`,
+				`w2: write("w2 ") = 3`,
+				`w3: open(p, WRONLY) = fd`,
+				`w3: write("w3 ") = 3`,
+				`r: read 8 in blocks of 100 = 8 bytes ed4b6ca92c18f386`, // "w2 w w3 ": w2 is on the reader's host
+			},
+		}},
+	}
+}
+
+// known are all differences of a pipe whose ends are on two hosts in this way.
+func known(way string) map[string]difference {
 	all := differences()
-	maps.Copy(all, betweenHosts())
+	for name, b := range betweenHosts() {
+		if b.way == "" || b.way == way {
+			all[name] = b.difference
+		}
+	}
 	return all
 }

@@ -40,6 +40,16 @@ var reasons = map[string]string{
 	"limits":      "what the kernel believes of a regular file; no other host is asked",
 }
 
+// mixed is the way of running on two hosts in which both have readers and writers.
+const mixed = "mixed"
+
+// notMixed says which scenarios are about one buffer and one order, and what there is
+// instead where several hosts write, or several read.
+var notMixed = map[string]string{
+	"atomic/blocked small writes stay whole": "each host with writers has a buffer of its own",
+	"open/three writers wait for one reader": "what writers on two hosts write has no common order",
+}
+
 // place tells where a scenario runs, and why if that is on one host only.
 func place(name string) (where, string) {
 	if reason, ok := reasons[name]; ok {
@@ -53,6 +63,14 @@ func place(name string) (where, string) {
 func TestPlaces(t *testing.T) {
 	unused := maps.Clone(reasons)
 	idle := maps.Clone(families)
+	for name := range notMixed {
+		if where, _ := place(name); where != twoHosts {
+			t.Errorf("%q cannot be mixed", name)
+		}
+		if _, ok := find(name); !ok {
+			t.Errorf("no scenario is called %q", name)
+		}
+	}
 	for _, sc := range scenarios() {
 		where, reason := place(sc.name)
 		if where == unknown || (where == oneHost) != (reason != "") {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zpipesfs/zpipesfs/integration/lab"
 )
 
 // answerTimeout is how long a call that should return may take.
@@ -36,9 +38,9 @@ type dirs struct {
 // new directory in the pair.
 type script struct {
 	dirs
-	settle time.Duration // how long a call must sleep to count as blocked
-	hosts  *hosts        // nil: one host
-	fresh  bool          // something was done, and the hosts may not have agreed since
+	settle time.Duration  // how long a call must sleep to count as blocked
+	hosts  *lab.Agreement // nil: one host
+	fresh  bool           // something was done, and the hosts may not have agreed since
 
 	mu    sync.Mutex // guards out
 	out   *bufio.Writer
@@ -73,7 +75,7 @@ func runScenario(name string, d dirs, out io.Writer) error {
 		named:  map[string]int{},
 	}
 	if d.Broker != "" {
-		s.hosts = newHosts(d.Broker, s.W, s.R)
+		s.hosts = lab.NewAgreement(d.Broker, s.W, s.R)
 	}
 	if err := s.prepare(); err != nil {
 		return err
@@ -128,6 +130,18 @@ func (s *script) cleanUp() error {
 		errs = append(errs, os.RemoveAll(filepath.Join(s.W, e.Name())))
 	}
 	return errors.Join(append(errs, os.Remove(s.W))...)
+}
+
+// agree comes before each step, which begins when all hosts know of those before.
+func (s *script) agree() {
+	if s.hosts == nil || !s.fresh {
+		return
+	}
+	s.step("the hosts agree")
+	if err := s.hosts.Wait(); err != nil {
+		panic(stop{err.Error()})
+	}
+	s.fresh = false
 }
 
 // line adds a line to the transcript.

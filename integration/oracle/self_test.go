@@ -113,7 +113,7 @@ func TestDifferencesAreScenarios(t *testing.T) {
 			t.Errorf("%q: no reason", name)
 		}
 	}
-	for name, d := range known() {
+	for name, d := range known(mixed) {
 		if _, ok := find(name); !ok {
 			t.Errorf("no scenario is called %q", name)
 		}

@@ -94,7 +94,7 @@ END`, "5\n", "EINVAL\n"},
 // what it is said to be.
 func TestKnownDifferences(t *testing.T) {
 	b := newBench(t)
-	fifos, mount := lab.Dir(t), lab.NewMount(t).Dir
+	fifos, mount := onHost(lab.Dir(t)), onHost(lab.NewMount(t).Dir)
 	for _, d := range differences {
 		t.Run(d.name, func(t *testing.T) {
 			p := program{name: d.name, script: d.script}
@@ -107,9 +107,9 @@ func TestKnownDifferences(t *testing.T) {
 }
 
 // expect runs a program in one place and requires its standard output.
-func (b bench) expect(t *testing.T, root string, p program, stdout string) {
+func (b bench) expect(t *testing.T, at place, p program, stdout string) {
 	t.Helper()
-	if got, r := b.run(t, root, p); got.stdout != stdout || r.Hung != "" || r.Stray != "" {
-		t.Errorf("in %s: want %q, got %v", root, stdout, r)
+	if got, r := b.run(t, at, p); got.stdout != stdout || r.Hung != "" || r.Stray != "" {
+		t.Errorf("in %s: want %q, got %v", at.readers, stdout, r)
 	}
 }

@@ -3,7 +3,8 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
 // Package programs runs unmodified programs on pipes, once in a directory of
-// kernel FIFOs and once in a zpipes mount, and compares what they did.
+// kernel FIFOs and once in a zpipes mount, and compares what they did. Then it does
+// so with the writers on one host of a cluster and the readers on another.
 package programs
 
 import (
@@ -18,7 +19,17 @@ import (
 	"github.com/zpipesfs/zpipesfs/integration/lab"
 )
 
+// roleVariable makes a copy of the test binary something else than the test.
+const roleVariable = "ZPIPES_PROGRAMS_ROLE"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) == "agree" {
+		if err := lab.NewAgreement(os.Getenv("NAMESPACE"), os.Getenv("D"), os.Getenv("WD")).Wait(); err != nil {
+			fmt.Println("the hosts do not agree:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(lab.Main(m, programs...))
 }
 

@@ -4,35 +4,36 @@
 
 package programs
 
-// inPython wraps a script for python3; it finds the pipes as P and Q.
+// inPython wraps a script for python3; it finds the pipes as P
+// and Q for reading, as WP and WQ for writing.
 func inPython(name, before, body, after string) program {
 	head := "import os, sys, select, selectors, time, errno, fcntl, hashlib\nfrom os import environ\n" +
-		"P, Q, OUT, IN, BIN = (environ[k] for k in ('P', 'Q', 'OUT', 'IN', 'BIN'))\n"
+		"P, Q, WP, WQ, OUT, IN, BIN = (environ[k] for k in ('P', 'Q', 'WP', 'WQ', 'OUT', 'IN', 'BIN'))\n"
 	return program{name: name, script: before + "\npython3 - <<'PYTHON'\n" + head + body + "\nPYTHON\necho python $?\n" + after}
 }
 
 // Each script runs in one interpreter and drives the pipe's other end with a
 // program or a descriptor of its own.
 var python = []program{
-	inPython("read-and-readline", `cat "$IN" >"$P" & a=$!; cat "$IN" >"$Q" & b=$!`, `
+	inPython("read-and-readline", `cat "$IN" >"$WP" & a=$!; cat "$IN" >"$WQ" & b=$!`, `
 with open(P) as f: print(hashlib.sha256(f.read().encode()).hexdigest())
 with open(Q) as f:
     first = f.readline()
     print(first, sum(len(line) for line in f))`, `end $a p; end $b q`),
 	inPython("writelines", `cat "$P" >"$OUT/p" & a=$!; cat "$Q" >"$OUT/q" & b=$!`, `
-with open(P, 'w') as f: f.writelines(f'line {i}\n' for i in range(20000))
-with open(Q, 'ab', buffering=0) as f:
+with open(WP, 'w') as f: f.writelines(f'line {i}\n' for i in range(20000))
+with open(WQ, 'ab', buffering=0) as f:
     for i in range(300): f.write(b'x' * i + b'\n')`, `end $a p; end $b q`),
 	inPython("print-and-sigpipe", `head -n 1 "$P" & a=$!`, `
 try:
-    with open(P, 'w') as f:
+    with open(WP, 'w') as f:
         while True: print('a line of text', file=f)
 except BrokenPipeError as e: print('refused', e.errno == errno.EPIPE)`, `end $a head`),
-	inPython("subprocess", `cat "$BIN" >"$P" & a=$!; cat "$Q" >"$OUT/q" & b=$!`, `
+	inPython("subprocess", `cat "$BIN" >"$WP" & a=$!; cat "$Q" >"$OUT/q" & b=$!`, `
 import subprocess
 with open(P, 'rb') as p: print(subprocess.run(['sha256sum'], stdin=p, capture_output=True).stdout)
-with open(Q, 'wb') as q: print(subprocess.run(['seq', '5000'], stdout=q).returncode)`, `end $a p; end $b q`),
-	inPython("read-loops", `cat "$BIN" >"$P" & a=$!; cat "$BIN" >"$Q" & b=$!`, `
+with open(WQ, 'wb') as q: print(subprocess.run(['seq', '5000'], stdout=q).returncode)`, `end $a p; end $b q`),
+	inPython("read-loops", `cat "$BIN" >"$WP" & a=$!; cat "$BIN" >"$WQ" & b=$!`, `
 fd, h, n = os.open(P, os.O_RDONLY), hashlib.sha256(), 0
 while b := os.read(fd, 1 << 20): h.update(b); n += len(b)
 print(n, h.hexdigest())
@@ -40,11 +41,11 @@ import io
 f, n, buf = io.FileIO(Q), 0, bytearray(10000)
 while k := f.readinto(buf): n += k
 print(n, f.seekable())`, `end $a p; end $b q`),
-	inPython("readall", `cat "$BIN" >"$P" & a=$!; cat "$IN" >"$Q" & b=$!`, `
+	inPython("readall", `cat "$BIN" >"$WP" & a=$!; cat "$IN" >"$WQ" & b=$!`, `
 import io, pathlib
 print(hashlib.sha256(io.FileIO(P).readall()).hexdigest())
 print(hashlib.sha256(pathlib.Path(Q).read_bytes()).hexdigest())`, `end $a p; end $b q`),
-	inPython("selectors", `(cat "$IN"; cat "$IN") >"$P" & a=$!; cat "$BIN" >"$Q" & b=$!`, `
+	inPython("selectors", `(cat "$IN"; cat "$IN") >"$WP" & a=$!; cat "$BIN" >"$WQ" & b=$!`, `
 s, got = selectors.DefaultSelector(), {P: hashlib.sha256(), Q: hashlib.sha256()}
 fds = {}
 for path in (P, Q):
@@ -61,7 +62,7 @@ while fds:
 print(got[P].hexdigest(), got[Q].hexdigest())`, `end $a p; end $b q`),
 	inPython("selectors-write", `sha256sum <"$P" >"$OUT/p" & a=$!`, `
 data = open(BIN, 'rb').read()
-fd, s, at = os.open(P, os.O_WRONLY), selectors.DefaultSelector(), 0
+fd, s, at = os.open(WP, os.O_WRONLY), selectors.DefaultSelector(), 0
 os.set_blocking(fd, False)
 s.register(fd, selectors.EVENT_WRITE)
 while at < len(data):
@@ -69,7 +70,7 @@ while at < len(data):
     try: at += os.write(fd, data[at:at + 100000])
     except BlockingIOError: pass
 print(at)`, `end $a reader`),
-	inPython("asyncio-add-reader", `cat "$IN" >"$P" & a=$!`, `
+	inPython("asyncio-add-reader", `cat "$IN" >"$WP" & a=$!`, `
 import asyncio
 async def main():
     loop, done, h = asyncio.get_running_loop(), asyncio.Event(), hashlib.sha256()
@@ -97,7 +98,7 @@ def becomes(fd, *want):
     return poll(fd)
 r = os.open(P, os.O_RDONLY | os.O_NONBLOCK)
 print('no writer yet', poll(r), os.read(r, 10))
-w = os.open(P, os.O_WRONLY | os.O_NONBLOCK)
+w = os.open(WP, os.O_WRONLY | os.O_NONBLOCK)
 print('writer', poll(r), poll(w))
 os.write(w, b'bytes'); print('bytes', poll(r), poll(w))
 try:
@@ -106,28 +107,28 @@ except BlockingIOError: print('full', poll(r), poll(w))
 os.close(w); print('hung up with bytes', becomes(r, 'POLLHUP'))
 while os.read(r, 1 << 20): pass
 print('hung up', poll(r), os.read(r, 10))
-w = os.open(P, os.O_WRONLY); print('writer again', poll(r), poll(w))
+w = os.open(WP, os.O_WRONLY); print('writer again', poll(r), poll(w))
 os.close(r); print('no reader', becomes(w, 'POLLERR'))
 try: os.write(w, b'x')
 except BrokenPipeError: print('EPIPE')`, ``),
-	inPython("poll-wakes", `exec 3<>"$P"; (read -r _; echo woken >"$P") <"$Q" & a=$!`, `
+	inPython("poll-wakes", `exec 3<>"$P"; (read -r _; echo woken >"$WP") <"$Q" & a=$!`, `
 fd = os.open(P, os.O_RDONLY)
-go = open(Q, 'w'); go.write('go\n'); go.close()
+go = open(WQ, 'w'); go.write('go\n'); go.close()
 print(select.select([fd], [], [], 10)[0] == [fd], os.read(fd, 100))
 print(select.select([fd], [], [], 0.05))
 e = select.epoll(); e.register(fd, select.EPOLLIN | select.EPOLLET)
 print(e.poll(0.05)); os.write(3, b'x'); print(len(e.poll(10)), len(e.poll(0.05)), os.read(fd, 9))`, `end $a writer`),
-	inPython("copyfileobj", `cat "$BIN" >"$P" & a=$!; cat "$Q" >"$OUT/q" & b=$!`, `
+	inPython("copyfileobj", `cat "$BIN" >"$WP" & a=$!; cat "$Q" >"$OUT/q" & b=$!`, `
 import shutil
 with open(P, 'rb') as i, open(OUT + '/p', 'wb') as o: shutil.copyfileobj(i, o)
-with open(BIN, 'rb') as i, open(Q, 'wb') as o: shutil.copyfileobj(i, o)`, `end $a p; end $b q`),
+with open(BIN, 'rb') as i, open(WQ, 'wb') as o: shutil.copyfileobj(i, o)`, `end $a p; end $b q`),
 	inPython("sendfile", `exec 3<>"$P"; echo some bytes >&3`, `
 i, o = os.open(P, os.O_RDONLY), os.open(OUT + '/o', os.O_WRONLY | os.O_CREAT)
 try: print(os.sendfile(o, i, None, 100))
 except OSError as e: print(errno.errorcode[e.errno])
 print(os.read(i, 100))
 t = os.open(IN, os.O_RDONLY); print(os.sendfile(3, t, 0, 30), os.read(i, 100))`, ``),
-	inPython("tarfile-and-gzip", `mkdir "$TMP/a"; cp "$IN" "$TMP/a"; tar -czf "$P" -C "$TMP" a & a=$!; gzip -c "$BIN" >"$Q" & b=$!`, `
+	inPython("tarfile-and-gzip", `mkdir "$TMP/a"; cp "$IN" "$TMP/a"; tar -czf "$WP" -C "$TMP" a & a=$!; gzip -c "$BIN" >"$WQ" & b=$!`, `
 import gzip, tarfile
 with tarfile.open(P, 'r|gz') as t: t.extractall(OUT, filter='data') if hasattr(tarfile, 'data_filter') else t.extractall(OUT)
 with gzip.open(Q) as z: print(hashlib.sha256(z.read()).hexdigest())`, `wait $a; end $b gzip`),
@@ -149,12 +150,12 @@ tell('read nothing', lambda: os.read(fd, 0))`, ``),
 def tell(name, call):
     try: print(name, call())
     except OSError as e: print(name, errno.errorcode[e.errno])
-tell('nonblocking writer alone', lambda: os.open(P, os.O_WRONLY | os.O_NONBLOCK))
+tell('nonblocking writer alone', lambda: os.open(WP, os.O_WRONLY | os.O_NONBLOCK))
 tell('exclusive', lambda: os.open(P, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 tell('directory', lambda: os.open(P, os.O_RDONLY | os.O_DIRECTORY))
 tell('missing', lambda: os.open(P + 'x', os.O_RDONLY))
 tell('below a pipe', lambda: os.open(P + '/x', os.O_RDONLY))
-r = os.open(P, os.O_RDONLY | os.O_NONBLOCK); w = os.open(P, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
+r = os.open(P, os.O_RDONLY | os.O_NONBLOCK); w = os.open(WP, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
 tell('nothing there', lambda: os.read(r, 10))
 tell('write', lambda: os.write(w, b'abc'))
 tell('read on the writer', lambda: os.read(w, 1))
@@ -206,7 +207,7 @@ at = 0
 while at < len(data): at += os.write(fd, data[at:at + 50000])
 t.join(); print(b''.join(got) == data)`, ``),
 	inPython("fork-shares-end", `cat "$P" >"$OUT/o" & a=$!`, `
-fd = os.open(P, os.O_WRONLY)
+fd = os.open(WP, os.O_WRONLY)
 for i in range(4):
     pid = os.fork()
     if pid == 0:

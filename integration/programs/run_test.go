@@ -18,8 +18,9 @@ import (
 	"github.com/zpipesfs/zpipesfs/integration/lab"
 )
 
-// A program is a script that runs programs on the pipes "$P" and "$Q" in the
-// folder "$D". It reads "$IN" (text) and "$BIN" (noise), may leave files in
+// A program is a script that runs programs on the pipes p and q in a folder. It opens
+// them as "$P" and "$Q" for reading and as "$WP" and "$WQ" for writing; their folder
+// is "$D" and "$WD". It reads "$IN" (text) and "$BIN" (noise), may leave files in
 // "$OUT", which are compared, and in "$TMP", which are not. "$GOPIPE" is the Go
 // program of testdata/gopipe.
 type program struct {
@@ -31,7 +32,7 @@ type program struct {
 
 // prelude gives the bash scripts await, which polls a condition for ten
 // seconds, end, which waits for a background process and prints its status if
-// that is not 0, holds, which tells whether a process has a file open, and feed,
+// that is not 0, agree, which waits until hosts agree (end does, too), holds, which tells whether a process has a file open, and feed,
 // which opens the pipe for writing before it returns and then writes a file to it
 // in the background. The file must be larger than the pipe's buffer, or the pipe
 // may have come and gone before its reader opens.
@@ -41,23 +42,43 @@ await() {
 	for ((n = 0; n < 1000; n++)); do "$@" && return; sleep 0.01; done
 	echo "never: $*"; exit 99
 }
-end() { wait "$1" || echo "$2: status $?"; }
-feed() { exec 9<>"$P"; cat "$1" >&9 9>&- & exec 9>&-; }
+agree() { [ -z "${NAMESPACE-}" ] || "$AGREE"; }
+end() { wait "$1" || echo "$2: status $?"; agree; }
+feed() { exec 9<>"$WP"; cat "$1" >&9 9>&- & exec 9>&-; }
 holds() { readlink /proc/"$1"/fd/* | grep -qxF -- "$2"; }
 has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
 `
 
 const deadline = 20 * time.Second
 
-// bench is where programs run: the folders of pipes and what scripts read.
+// place is where a program's pipes are: the folders that are its "$WD" and "$D", on two
+// hosts of a cluster or the same.
+type place struct {
+	writers, readers string
+	namespace        string // of a host of the cluster; empty: one host
+}
+
+func onHost(dir string) place { return place{writers: dir, readers: dir} }
+
+// bench is what scripts read.
 type bench struct {
 	in     input
 	gopipe string
+	agree  string // a command: see agree in prelude
 }
 
 func newBench(t *testing.T) bench {
 	t.Helper()
-	return bench{in: newInput(t), gopipe: lab.GoBuild(t, "./testdata/gopipe")}
+	agree := filepath.Join(lab.Dir(t), "agree")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\n%s=agree exec %s\n", roleVariable, self)
+	if err := os.WriteFile(agree, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return bench{in: newInput(t), gopipe: lab.GoBuild(t, "./testdata/gopipe"), agree: agree}
 }
 
 // outcome is what is compared of a run.
@@ -65,11 +86,11 @@ type outcome struct {
 	stdout, status, files string
 }
 
-// run runs a program in a new folder below root and requires that nobody hangs,
-// nothing outlives the script and the folder can be removed afterwards.
-func (b bench) run(t *testing.T, root string, p program) (outcome, lab.Result) {
+// run runs a program in a new folder there and requires that nobody hangs, nothing
+// outlives the script and the folder can be removed afterwards.
+func (b bench) run(t *testing.T, at place, p program) (outcome, lab.Result) {
 	t.Helper()
-	dir := filepath.Join(root, p.name)
+	dir, writers := filepath.Join(at.readers, p.name), filepath.Join(at.writers, p.name)
 	disk := lab.Dir(t)
 	out, tmp := filepath.Join(disk, "out"), filepath.Join(disk, "tmp")
 	for _, d := range []string{out, tmp} {
@@ -78,12 +99,14 @@ func (b bench) run(t *testing.T, root string, p program) (outcome, lab.Result) {
 		}
 	}
 	env := []string{
-		"D=" + dir, "P=" + dir + "/p", "Q=" + dir + "/q", "OUT=" + out, "TMP=" + tmp,
+		"D=" + dir, "P=" + dir + "/p", "Q=" + dir + "/q",
+		"WD=" + writers, "WP=" + writers + "/p", "WQ=" + writers + "/q",
+		"NAMESPACE=" + at.namespace, "AGREE=" + b.agree, "OUT=" + out, "TMP=" + tmp,
 		"IN=" + b.in.text, "BIN=" + b.in.noise, "GOPIPE=" + b.gopipe, "LC_ALL=C", "TZ=UTC",
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_DATE=2020-01-01T00:00:00Z", "GIT_COMMITTER_DATE=2020-01-01T00:00:00Z",
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b",
 	}
-	b.tidy(t, `mkdir "$D" && mkfifo "$P" "$Q"`, env)
+	b.tidy(t, `mkdir "$WD" && mkfifo "$WP" "$WQ"`, env)
 	shell, script := p.shell, p.script
 	if shell == "" {
 		shell, script = "bash", prelude+script
@@ -95,7 +118,7 @@ func (b bench) run(t *testing.T, root string, p program) (outcome, lab.Result) {
 	r := lab.Run(t, deadline, lab.Command{Args: append(strings.Fields(shell), file), Env: env})
 	b.tidy(t, `rm "$P" "$Q" && rmdir "$D"`, env)
 	o := outcome{
-		stdout: strings.ReplaceAll(strings.ReplaceAll(r.Stdout, dir, "DIR"), disk, "DISK"),
+		stdout: strings.NewReplacer(dir, "DIR", writers, "DIR", disk, "DISK").Replace(r.Stdout),
 		status: r.Status,
 		files:  digests(t, out),
 	}
@@ -115,10 +138,10 @@ func (b bench) tidy(t *testing.T, script string, env []string) {
 	}
 }
 
-// compare runs a program on kernel FIFOs and in the mount, and fails for each
+// compare runs a program on kernel FIFOs and on a mount, and fails for each
 // difference. The run on FIFOs must itself end as the program says and show
 // something to compare.
-func (b bench) compare(t *testing.T, fifos, mount string, p program) {
+func (b bench) compare(t *testing.T, fifos, mount place, p program) {
 	t.Helper()
 	want, wantRun := b.run(t, fifos, p)
 	expected := p.status
@@ -161,7 +184,17 @@ func digests(t *testing.T, dir string) string {
 // kernel FIFOs: output, exit status and files.
 func TestPrograms(t *testing.T) {
 	b := newBench(t)
-	fifos, mount := lab.Dir(t), lab.NewMount(t).Dir
+	fifos, mount := onHost(lab.Dir(t)), onHost(lab.NewMount(t).Dir)
+	for _, p := range all() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			b.compare(t, fifos, mount, p)
+		})
+	}
+}
+
+// all are the programs, with their family's name before their own.
+func all() (list []program) {
 	families := []struct {
 		name     string
 		programs []program
@@ -173,10 +206,8 @@ func TestPrograms(t *testing.T) {
 	for _, family := range families {
 		for _, p := range family.programs {
 			p.name = family.name + "-" + p.name
-			t.Run(p.name, func(t *testing.T) {
-				t.Parallel()
-				b.compare(t, fifos, mount, p)
-			})
+			list = append(list, p)
 		}
 	}
+	return list
 }

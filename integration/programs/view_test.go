@@ -132,7 +132,7 @@ func TestView(t *testing.T) {
 	for _, v := range views {
 		t.Run(v.name, func(t *testing.T) {
 			p := program{name: v.name, script: "MOUNT='" + mount + "'\n" + settle + v.script}
-			got, r := b.run(t, mount, p)
+			got, r := b.run(t, onHost(mount), p)
 			if s := strings.ReplaceAll(got.stdout, mount, "MOUNT"); s != v.stdout || r.Hung != "" || r.Stray != "" {
 				t.Errorf("want %q, got %v", v.stdout, r)
 			}

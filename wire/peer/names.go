@@ -5,170 +5,144 @@
 package peer
 
 import (
-	"encoding/binary"
-	"fmt"
+	"cmp"
+
+	"github.com/cespare/xxhash/v2"
 )
 
-// Entry is a name as brokers tell each other of it.
+// Stamp says when a name was last changed, on a hybrid logical clock (Kulkarni
+// and others, 2014), and who decided that. Of two changes the later one holds.
+type Stamp struct {
+	Time int64  // nanoseconds since 1970; runs ahead of the wall clock where a peer's does
+	Node string // breaks ties
+}
+
+// MaxTime bounds stamps, in the year 2200: clocks that have seen one must still
+// be able to advance.
+const MaxTime int64 = 7258118400e9
+
+// Compare orders stamps.
+func (s Stamp) Compare(t Stamp) int {
+	return cmp.Or(cmp.Compare(s.Time, t.Time), cmp.Compare(s.Node, t.Node))
+}
+
+// Entry is the state of a name, or that it has gone.
 type Entry struct {
-	Path      string // from the root; "" is the root itself
-	Pipe      bool   // else a directory
-	Mode      uint8  // as pipe.Mode
-	Perm      uint32
-	UID, GID  uint32
-	Transient bool   // goes with its last end; only its home knows of it
-	Dead      bool   // the name was removed
-	Time      int64  // when it was decided, on the hybrid clock, in nanoseconds
-	Node      string // who decided
+	Path           string // from the root, without a leading slash
+	Dir            bool   // else a pipe
+	Transient      bool   // a pipe that goes with its last end
+	Dead           bool   // gone: a tombstone, which keeps the rest as it was
+	Mode           uint8  // as pipe.Mode
+	Perm, UID, GID uint32
+	Stamp          Stamp
+	Token          uint64 // of the request that made the name, or removed it
 }
 
-// Later reports whether e was decided after f: the later wins.
-func (e *Entry) Later(f *Entry) bool {
-	return e.Time > f.Time || e.Time == f.Time && e.Node > f.Node
+// Compare orders the states of one name: the greater one holds. Different states
+// with one stamp do not occur; that they are ordered nevertheless makes merging
+// states commutative whatever comes.
+func (e *Entry) Compare(o *Entry) int {
+	if c := e.Stamp.Compare(o.Stamp); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(e.flags(), o.flags()), cmp.Compare(e.Mode, o.Mode), cmp.Compare(e.Perm, o.Perm),
+		cmp.Compare(e.UID, o.UID), cmp.Compare(e.GID, o.GID), cmp.Compare(e.Token, o.Token))
 }
 
-const (
-	entryPipe = 1 << iota
-	entryTransient
-	entryDead
-)
-
-// AppendEntry appends an entry's bytes.
-func AppendEntry(b []byte, e *Entry) []byte {
-	b = append(b, flags(e.Pipe, e.Transient, e.Dead), e.Mode)
-	b = appendText(b, e.Path)
-	for _, n := range []uint32{e.Perm, e.UID, e.GID} {
-		b = binary.AppendUvarint(b, uint64(n))
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(e.Time))
-	return appendText(b, e.Node)
+// Digest is a hash of all of e.
+func (e *Entry) Digest() uint64 {
+	var room [512]byte
+	return xxhash.Sum64(e.Append(room[:0]))
 }
 
-// flags are bits, the first the lowest.
-func flags(bits ...bool) (b byte) {
-	for i, on := range bits {
-		if on {
-			b |= 1 << i
-		}
-	}
-	return b
-}
-
-// DecodeEntry reads an entry that nothing follows. Error: ErrMessage.
-func DecodeEntry(b []byte) (Entry, error) {
-	d := decoder{rest: b, kind: Names}
-	e := d.entry()
-	if len(d.rest) > 0 {
-		d.fail("end of the entry")
-	}
-	return e, d.err
-}
-
-func (d *decoder) entry() (e Entry) {
-	if b := d.take(2, "flags"); b != nil {
-		if b[0] > entryPipe|entryTransient|entryDead {
-			d.fail("flags")
-		}
-		e.Pipe, e.Transient, e.Dead, e.Mode = b[0]&entryPipe != 0, b[0]&entryTransient != 0, b[0]&entryDead != 0, b[1]
-	}
-	e.Path = d.text("path")
-	for _, n := range []*uint32{&e.Perm, &e.UID, &e.GID} {
-		x := d.uvarint("owner")
-		if *n = uint32(x); x > 1<<32-1 {
-			d.fail("owner")
-		}
-	}
-	if b := d.take(8, "time"); b != nil {
-		e.Time = int64(binary.BigEndian.Uint64(b))
-	}
-	e.Node = d.text("node")
-	return e
-}
-
-// NamesKind tells what a message of the map of names is.
+// NamesKind tells what a message of the map of names is. The numbers are part of
+// the protocol. What a receiver does with each is in cluster/names/DESIGN.md.
 type NamesKind uint8
 
 const (
-	// Find asks a name's home for it. Make, Remove, Set, SetMode and Check ask the
-	// home to decide; Check: is the pipe closed? Answer: Decided.
-	Find    NamesKind = 1
-	Make    NamesKind = 2
-	Remove  NamesKind = 3
-	Set     NamesKind = 4
-	SetMode NamesKind = 5
-	Check   NamesKind = 6
-	Decided NamesKind = 7
-	// Tell makes entries known that a home has decided, or that their home may not
-	// have. Answer: Heard, unless Req is 0.
-	Tell  NamesKind = 8
-	Heard NamesKind = 9
-	// Pull asks for what has changed at a broker since the cursor. Answer: Changes.
-	Pull    NamesKind = 10
-	Changes NamesKind = 11
-	// Drop tells a home that a transient name has lost its ends at the sender.
-	Drop NamesKind = 12
+	// NamesAsk asks a name's home to decide. Answer: NamesAnswer.
+	NamesAsk NamesKind = 1
+	// NamesAnswer answers any request; with More set, another part follows.
+	NamesAnswer NamesKind = 2
+	// NamesTell brings what a home has decided. Answer: NamesAck.
+	NamesTell NamesKind = 3
+	// NamesAck says that a NamesTell has been applied.
+	NamesAck NamesKind = 4
+	// NamesSince asks for what has changed since a cursor. Answer: NamesAnswer.
+	NamesSince NamesKind = 5
+	// NamesCompare asks for what differs from digests. Answer: NamesAnswer.
+	NamesCompare NamesKind = 6
+	// NamesPropose brings names to their new home.
+	NamesPropose NamesKind = 7
+	// NamesDrop says that the sender has no end of a transient name any more.
+	NamesDrop NamesKind = 8
 )
 
-// NamesStatus is how a home has decided.
-type NamesStatus uint8
+// NamesOp is what a NamesAsk wants.
+type NamesOp uint8
 
 const (
-	NameOK NamesStatus = iota
-	NameExists
-	NameMissing
-	NameOpen
-	NameIsDir
-	NameNotDir
-	NameNotEmpty
+	NamesFind   NamesOp = 1 // tell of a name
+	NamesMake   NamesOp = 2 // make it
+	NamesSet    NamesOp = 3 // change the attributes in Mask
+	NamesMode   NamesOp = 4 // change a pipe's mode
+	NamesRemove NamesOp = 5
+	NamesRename NamesOp = 6 // to To
+	NamesClaim  NamesOp = 7 // keep Entry's name free for a rename
+	NamesOpens  NamesOp = 8 // which of Paths are open: the answer has the first
 )
 
-// NamesMessage is a message of the map of names. Entries has what it is about, or
-// what was decided.
+// NamesCode is how a request went.
+type NamesCode uint8
+
+const (
+	NamesOK       NamesCode = 0
+	NamesNotHome  NamesCode = 1 // another broker decides that, as the receiver sees the cluster
+	NamesExist    NamesCode = 2
+	NamesNotExist NamesCode = 3
+	NamesOpen     NamesCode = 4
+	NamesNotEmpty NamesCode = 5
+	NamesIsDir    NamesCode = 6
+	NamesNotDir   NamesCode = 7
+	NamesTooLong  NamesCode = 8
+	NamesTooMany  NamesCode = 9
+	NamesUnknown  NamesCode = 10 // the receiver does not know such an operation
+)
+
+// What NamesSet changes, as bits.
+const (
+	MaskPerm = 1
+	MaskUID  = 2
+	MaskGID  = 4
+)
+
+// Cursor is a place in a broker's log of changes. The zero value is before all.
+type Cursor struct {
+	Boot uint64 // the life of the broker whose log it is
+	Seq  uint64
+}
+
+// Digest is a hash of a part of the map.
+type Digest struct {
+	Part uint16 // as cluster/names numbers them
+	Sum  uint64
+}
+
+// NamesMessage is a message of the map of names; its kind says which fields it has.
 type NamesMessage struct {
 	Kind    NamesKind
-	Req     uint64
-	Status  NamesStatus
-	Replace bool   // Make: whatever has the name, unless it is open
-	Fields  uint8  // Set: which of permissions (1), user (2), group (4)
-	Cursor  uint64 // Pull: where the asker is; Changes: where it is then
-	More    bool   // Changes: there are more
-	Dir     string // Pull: also the transient names in it, if List
-	List    bool
-	Entries []Entry
-}
-
-// Append appends m's bytes to b.
-func (m *NamesMessage) Append(b []byte) []byte {
-	b = append(b, byte(m.Kind), byte(m.Status), flags(m.Replace, m.More, m.List), m.Fields)
-	b = binary.AppendUvarint(b, m.Req)
-	b = binary.AppendUvarint(b, m.Cursor)
-	b = appendText(b, m.Dir)
-	b = binary.AppendUvarint(b, uint64(len(m.Entries)))
-	for i := range m.Entries {
-		b = AppendEntry(b, &m.Entries[i])
-	}
-	return b
-}
-
-// DecodeNames reads a message of the map of names. Error: ErrMessage.
-func DecodeNames(b []byte) (NamesMessage, error) {
-	var m NamesMessage
-	d := decoder{rest: b, kind: Names}
-	if h := d.take(4, "head"); h != nil {
-		m.Kind, m.Status, m.Fields = NamesKind(h[0]), NamesStatus(h[1]), h[3]
-		m.Replace, m.More, m.List = h[2]&1 != 0, h[2]&2 != 0, h[2]&4 != 0
-		if m.Kind < Find || m.Kind > Drop || m.Status > NameNotEmpty || h[2] > 7 || m.Fields > 7 {
-			return m, fmt.Errorf("%w: names: bad head % x", ErrMessage, h)
-		}
-	}
-	m.Req = d.uvarint("request")
-	m.Cursor = d.uvarint("cursor")
-	m.Dir = d.text("directory")
-	for n := d.uvarint("entries"); n > 0 && d.err == nil; n-- {
-		m.Entries = append(m.Entries, d.entry())
-	}
-	if len(d.rest) > 0 {
-		d.fail("end")
-	}
-	return m, d.err
+	ID      uint64 // the sender's number of a request; an answer repeats it
+	Op      NamesOp
+	Code    NamesCode
+	Force   bool // decide also if you are not the home
+	Keep    bool // NamesRename, NamesClaim: not onto a name that exists
+	More    bool
+	Mask    uint8
+	Token   uint64 // the same whenever a request is sent again
+	Entry   Entry  // what is asked for
+	To      string // NamesRename; in a NamesTell: Entry.Path has moved there
+	Cursor  Cursor
+	Digests []Digest
+	Paths   []string
+	Entries []Entry // what the sender knows, or tells
 }

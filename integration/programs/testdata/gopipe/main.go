@@ -90,7 +90,7 @@ func deadline(args []string) error {
 }
 
 func nonblock(args []string) error {
-	_, err := os.OpenFile(args[0], os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	_, err := os.OpenFile(args[1], os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	fmt.Println("writer alone:", errors.Is(err, syscall.ENXIO))
 	r, err := os.OpenFile(args[0], os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -99,7 +99,7 @@ func nonblock(args []string) error {
 	defer r.Close()
 	n, err := r.Read(make([]byte, 10))
 	fmt.Println("reader alone:", n, err)
-	w, err := os.OpenFile(args[0], os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	w, err := os.OpenFile(args[1], os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func many(args []string) error {
 	errs := make(chan error, 30)
 	for i := range 30 {
 		writers.Go(func() {
-			f, err := os.OpenFile(args[0], os.O_WRONLY, 0)
+			f, err := os.OpenFile(args[1], os.O_WRONLY, 0)
 			if err == nil {
 				for range 20 {
 					_, e := f.Write(bytes.Repeat([]byte{byte('a' + i%26)}, 1000))

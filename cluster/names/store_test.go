@@ -1,0 +1,318 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package names
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/zpipesfs/zpipesfs/broker"
+	"github.com/zpipesfs/zpipesfs/wire/peer"
+)
+
+// solo is a net of one broker.
+type solo peer.ID
+
+func (s solo) Self() peer.ID        { return peer.ID(s) }
+func (s solo) Live() []peer.ID      { return []peer.ID{peer.ID(s)} }
+func (s solo) Send(peer.ID, []byte) {}
+
+// alone starts a service on a state directory.
+func alone(t *testing.T, dir string, boot uint64, cfg Config) (*Service, *model, *bytes.Buffer, error) {
+	var lines bytes.Buffer
+	cfg.StateDir = dir
+	cfg.Log = slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	tree := newModel(t, "alone")
+	cfg.Net, cfg.Arbiter = solo{"alone", boot}, tree
+	s, err := Open(cfg)
+	if err != nil {
+		return nil, tree, &lines, err
+	}
+	return s, tree, &lines, s.Start(tree)
+}
+
+func start(t *testing.T, dir string, boot uint64) (*Service, *model, *bytes.Buffer) {
+	t.Helper()
+	s, tree, lines, err := alone(t, dir, boot, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, tree, lines
+}
+
+func fill(t *testing.T, s *Service, n int) {
+	t.Helper()
+	for i := range n {
+		e := broker.Entry{Path: fmt.Sprint("n", i), Kind: broker.Pipe, Owner: broker.Owner{Perm: uint32(i)}}
+		if err := s.Make(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestReload: what a broker had it has again: names, tombstones, and a clock that
+// does not go back. Clients' names are not kept.
+func TestReload(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "if", "missing")
+	s, tree, _ := start(t, dir, 1)
+	fill(t, s, 100)
+	for _, err := range []error{
+		s.Remove(t.Context(), "n5", broker.Pipe),
+		s.Rename(t.Context(), "n6", "moved", false),
+		s.Make(t.Context(), broker.Entry{Path: "client", Kind: broker.Pipe, Transient: true}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	last := s.clock.last
+	s.mu.Unlock()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tree.drop("client")
+	s2, tree2, _, err := alone(t, dir, 2, Config{Now: func() time.Time { return time.Unix(1000, 0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s2.Close()
+	if got, want := tree2.String(), tree.String(); got != want {
+		t.Errorf("after a restart:\n%s\nwant:\n%s", got, want)
+	}
+	if e := s2.names.get("n5"); e == nil || !e.Dead {
+		t.Errorf("tombstone: %+v", e)
+	}
+	if now := s2.clock.now(); now.Time <= last {
+		t.Errorf("the clock went back by %d ns", last-now.Time)
+	}
+}
+
+// TestClockAfterCrash: stamps that were given but not written are not given again.
+func TestClockAfterCrash(t *testing.T) {
+	frozen := func() time.Time { return time.Unix(5000, 0) }
+	dir, copied := t.TempDir(), t.TempDir()
+	s, _, _, err := alone(t, dir, 1, Config{Now: frozen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	fill(t, s, 10)
+	flushed(t, s, 10)
+	before, err := os.ReadFile(filepath.Join(dir, storeName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(copied, storeName), before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var last int64
+	for range 1000 { // these the copy lacks
+		s.mu.Lock()
+		last = s.clock.now().Time
+		s.mu.Unlock()
+	}
+	s2, _, _, err := alone(t, copied, 2, Config{Now: frozen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s2.Close()
+	if now := s2.clock.now().Time; now <= last {
+		t.Errorf("a stamp was given twice: %d after %d", now, last)
+	}
+}
+
+// TestLocked: two brokers on one directory would each overwrite the other.
+func TestLocked(t *testing.T) {
+	dir := t.TempDir()
+	start(t, dir, 1)
+	_, _, _, err := alone(t, dir, 2, Config{})
+	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestBadDirectory: no state without a place for it.
+func TestBadDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := alone(t, file, 1, Config{}); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestDamaged: a file that cannot be read is set aside, untouched; the broker starts
+// with what could be read of it.
+func TestDamaged(t *testing.T) {
+	for what, harm := range map[string]func([]byte) []byte{
+		"no database":      func([]byte) []byte { return []byte(strings.Repeat("not a database. ", 1000)) },
+		"a few octets":     func([]byte) []byte { return []byte("x") },
+		"cut to a half":    func(b []byte) []byte { return b[:len(b)/2] },
+		"cut to two pages": func(b []byte) []byte { return b[:2*os.Getpagesize()] },
+		"a name changed":   func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("n77"), []byte("m77")) },
+		"zeros":            func(b []byte) []byte { clear(b[2*os.Getpagesize():]); return b },
+		"noise": func(b []byte) []byte {
+			for i := 2 * os.Getpagesize(); i < len(b); i += 97 {
+				b[i] ^= 0x5a
+			}
+			return b
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			s, _, _ := start(t, dir, 1)
+			fill(t, s, 400)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, storeName)
+			whole, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			harmed := harm(bytes.Clone(whole))
+			if err := os.WriteFile(file, harmed, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, tree, lines := start(t, dir, 2)
+			if !strings.Contains(lines.String(), "cannot be read") {
+				t.Errorf("log: %s", lines)
+			}
+			aside, _ := filepath.Glob(file + ".damaged-*")
+			if len(aside) != 1 {
+				t.Fatalf("set aside: %v", aside)
+			}
+			if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, harmed) {
+				t.Errorf("what was set aside has changed (%v)", err)
+			}
+			if n := len(tree.list("")); what == "a name changed" && n != 399 {
+				t.Errorf("%d names were saved, not 399", n)
+			}
+			if err := s.Make(t.Context(), broker.Entry{Path: "fresh", Kind: broker.Dir}); err != nil {
+				t.Fatal(err)
+			}
+			want := tree.String()
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, tree, lines := start(t, dir, 3); tree.String() != want || lines.Len() > 0 {
+				t.Errorf("after another restart (log %s):\n%s\nwant:\n%s", lines, tree, want)
+			}
+		})
+	}
+}
+
+// TestKilled: what a broker killed by SIGKILL had for longer than the window is there
+// when it starts again.
+func TestKilled(t *testing.T) {
+	if dir := os.Getenv("NAMES_TEST_DIR"); dir != "" {
+		writeUntilKilled(t, dir)
+	}
+	dir := t.TempDir()
+	for round := range 3 {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilled$")
+		cmd.Env = append(os.Environ(), "NAMES_TEST_DIR="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var last int
+		for n := 0; n < 100*(round+1); n++ {
+			if _, err := fmt.Fscanln(out, &last); err != nil {
+				t.Errorf("the writer: %v", err)
+				break
+			}
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		s, tree, lines := start(t, dir, uint64(round+10))
+		if lines.Len() > 0 {
+			t.Errorf("round %d: %s", round, lines)
+		}
+		if have := len(tree.list("")); have < last {
+			t.Errorf("round %d: %d names, %d were on disk", round, have, last)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// writeUntilKilled makes names and says how many are on disk by now.
+func writeUntilKilled(t *testing.T, dir string) {
+	s, tree, _ := start(t, dir, 1)
+	for i := len(tree.list("")); ; i++ {
+		fmt.Println(flushed(t, s, i))
+		if err := s.Make(t.Context(), broker.Entry{Path: fmt.Sprint("n", i), Kind: broker.Pipe}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// flushed returns n once what was made so far is on disk, each tenth time; else 0.
+func flushed(t *testing.T, s *Service, n int) int {
+	if n == 0 || n%10 != 0 {
+		return 0
+	}
+	last := []byte(fmt.Sprint("n", n-1))
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		there := false
+		err := s.store.db.View(func(tx *bbolt.Tx) error {
+			there = tx.Bucket(namesBucket).Get(last) != nil
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there {
+			return n
+		}
+	}
+	t.Fatalf("%s is not on disk after 10 s", last)
+	return 0
+}
+
+// TestStoreFails: a disk that does not take it is reported once, and all goes on.
+func TestStoreFails(t *testing.T) {
+	dir := t.TempDir()
+	s, tree, lines := start(t, dir, 1)
+	fill(t, s, 10)
+	flushed(t, s, 10)
+	if err := s.store.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Make(t.Context(), broker.Entry{Path: "more", Kind: broker.Pipe}); err != nil {
+		t.Fatal(err)
+	}
+	if !tree.has("more") {
+		t.Error("not made")
+	}
+	if err := s.Close(); err == nil {
+		t.Error("no error, though the copy is not up to date")
+	}
+	if n := strings.Count(lines.String(), "cannot be written"); n > 1 {
+		t.Errorf("reported %d times", n)
+	}
+}
