@@ -58,9 +58,10 @@ func (r *Reader) Start(op *ReadOp) {
 	}
 	p.pump(&done)
 	var starved Cluster
-	if op.Err == ErrAgain && p.shared.apart || op.parked {
-		p.tried = p.tried || !op.parked
-		if starved = p.takeStarving(); op.parked && op.Min > SegmentSize && p.farWriters > 0 {
+	if op.Err == ErrAgain && !op.Rest || op.parked {
+		starved = p.takeStarving()
+		p.tried = p.tried || !op.parked && starved != nil
+		if op.parked && op.Min > SegmentSize && p.farWriters > 0 {
 			starved = p.cluster
 		}
 	}

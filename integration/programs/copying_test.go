@@ -87,7 +87,7 @@ var copying = []program{
 		kill $a; wait $a; echo $?`},
 	{name: "timeout", script: `timeout 0.2 cat "$P"; echo $?; timeout 0.2 bash -c ': >"$WP"'; echo $?; timeout -s KILL 0.2 cat "$P"; echo $?`},
 	{name: "stdbuf", script: `cat "$IN" >"$WP" & stdbuf -oL -i0 cut -c1-6 "$P" >"$OUT/o"; end $! writer`},
-	{name: "yes-sigpipe", script: `head -n 1 "$P" & yes >"$WP"; echo $?; wait`},
+	{name: "yes-sigpipe", script: `head -n 1 "$P" >"$OUT/o" & yes >"$WP"; echo $?; wait`},
 	{name: "yes-sigpipe-ignored", script: `head -n 1 "$P" & (trap '' PIPE; yes >"$WP" 2>"$TMP/e"); echo $?; sed 's/.*: //' "$TMP/e"; wait`},
 	{name: "cmp", script: `cat "$BIN" >"$WP" & a=$!; cat "$BIN" >"$WQ" & cmp "$P" "$Q"; echo $?; wait
 		cat "$IN" >"$WP" & cmp "$P" "$IN"; echo $?; wait
