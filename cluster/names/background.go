@@ -18,7 +18,8 @@ import (
 // it for left behind: its host has died, or its open has failed.
 const idleTransient = 10 * time.Second
 
-// joinSpread, for each peer, is over how long brokers begin to ask after a view change.
+// joinSpread, for each peer to ask, is over how long brokers begin to ask after a view
+// change.
 const joinSpread = 2 * time.Millisecond
 
 // confirmations bounds how many transient names are asked about in one round.
@@ -46,12 +47,11 @@ func (s *Service) background() {
 		case <-s.wake:
 			s.mu.Lock()
 			s.flushDrops()
-			stale := s.anyStale()
-			// Not all at the same moment: all brokers see a view change at once.
-			spread := min(time.Duration(1+len(s.peers))*joinSpread, s.cfg.SyncInterval)
+			stale := s.countStale()
 			s.mu.Unlock()
-			if stale && !waiting {
-				join.Reset(rand.N(spread))
+			if stale > 0 && !waiting {
+				// Not all at the same moment: all brokers see a view change at once.
+				join.Reset(rand.N(min(time.Duration(stale)*joinSpread, s.cfg.SyncInterval)))
 				waiting = true
 			}
 		case <-join.C:

@@ -74,7 +74,7 @@ func (s *Service) asked(from peer.ID, m *peer.NamesMessage) {
 func (s *Service) prompt(m *peer.NamesMessage) bool {
 	switch m.Op {
 	case peer.NamesFind, peer.NamesMake:
-		return !s.anyStale()
+		return s.countStale() == 0
 	case peer.NamesOpens:
 		return true
 	}

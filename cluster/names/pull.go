@@ -26,13 +26,14 @@ type pull struct{ done chan struct{} }
 
 func newPull() *pull { return &pull{done: make(chan struct{})} }
 
-func (s *Service) anyStale() bool {
+// countStale returns how many peers have to be heard.
+func (s *Service) countStale() (n int) {
 	for _, r := range s.peers {
 		if r.stale && !r.lost {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // pullAll brings the map up to date with all that live brokers know now. A peer that
