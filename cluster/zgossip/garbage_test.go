@@ -54,11 +54,6 @@ func sendFrame(t testing.TB, s *zmq.Socket, frame []byte) {
 	}
 }
 
-func sendMessage(t testing.TB, s *zmq.Socket, m wire.Message) {
-	t.Helper()
-	sendFrame(t, s, encode(t, m))
-}
-
 func recvMessage(t testing.TB, s *zmq.Socket) wire.Message {
 	t.Helper()
 	frame, err := s.RecvBytes(0)
