@@ -35,7 +35,7 @@ type gossipCommand struct {
 	ttl      time.Duration
 	watch    bool          // print events
 	status   bool          // print the number of tuples and end
-	patience time.Duration // how long servers may take to answer for status
+	patience time.Duration // how long servers may take to answer
 
 	in       io.Reader
 	out      io.Writer
@@ -58,7 +58,7 @@ func gossipFlags() []cli.Flag {
 		&cli.StringFlag{Name: "curve-domain", Usage: "the ZAP `DOMAIN` of what it binds"},
 		&cli.BoolFlag{Name: "watch", Usage: "print a line for each tuple that is delivered"},
 		&cli.BoolFlag{Name: "status", Usage: "print how many tuples there are when all servers have answered, and end"},
-		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "how long servers may take to answer for --status"},
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "how long servers may take to answer for --status, SETTLE and at the end of input"},
 	}
 }
 
@@ -87,7 +87,7 @@ func gossipAction(c *cli.Context) error {
 }
 
 // Run carries out the flags, then commands from standard input, and ends at its end,
-// or, if that is a terminal or nothing, at a signal.
+// when the servers have heard, or, if that is a terminal or nothing, at a signal.
 func (g *gossipCommand) Run(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -97,7 +97,9 @@ func (g *gossipCommand) Run(ctx context.Context) error {
 	}
 	err = g.open()
 	if err == nil && g.status {
-		err = g.tellStatus(ctx)
+		if err = g.settle(ctx); err == nil {
+			err = g.command(ctx, "STATUS")
+		}
 	} else if err == nil {
 		err = g.serve(ctx)
 	}
@@ -114,7 +116,7 @@ func gossipFailure(err error) error {
 		f.code = exitInUse
 	case errors.Is(err, zgossip.ErrUnsynced):
 		f.code = exitTimeout
-	case errors.Is(err, zgossip.ErrEndpoint), errors.Is(err, zgossip.ErrKey), errors.Is(err, zgossip.ErrTTL), errors.Is(err, errCommand):
+	case errors.Is(err, zgossip.ErrEndpoint), errors.Is(err, zgossip.ErrKey), errors.Is(err, zgossip.ErrTTL), errors.Is(err, zgossip.ErrTuple), errors.Is(err, errCommand):
 		f.code = exitUsage
 	}
 	return f
@@ -163,13 +165,11 @@ func (g *gossipCommand) open() error {
 	return nil
 }
 
-func (g *gossipCommand) tellStatus(ctx context.Context) error {
+// settle waits until the servers have heard what this node publishes.
+func (g *gossipCommand) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	if err := g.node.Settle(ctx); err != nil {
-		return err
-	}
-	return g.command("STATUS")
+	return g.node.Settle(ctx)
 }
 
 // serve prints events and carries out commands until the end.
@@ -192,12 +192,12 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 		case line, more := <-lines:
 			if !more {
 				if !g.terminal {
-					return g.failure
+					return errors.Join(g.failure, g.settle(ctx)) // what a script published is not lost
 				}
 				lines = nil
 				continue
 			}
-			if err := g.command(line); errors.Is(err, errQuit) {
+			if err := g.command(ctx, line); errors.Is(err, errQuit) {
 				return g.failure
 			} else if err != nil {
 				g.print("ERROR", err.Error())
@@ -249,7 +249,7 @@ const gossipHelp = `want BIND ENDPOINT, PORT, CONNECT ENDPOINT [KEY], PUBLISH KE
 
 // command carries out a line of standard input: the seed's commands, in words
 // between spaces; the last word of SET and the value of PUBLISH may be in quotes.
-func (g *gossipCommand) command(line string) error {
+func (g *gossipCommand) command(ctx context.Context, line string) error {
 	w, err := words(line)
 	if err != nil || len(w) == 0 || strings.HasPrefix(w[0], "#") {
 		return err
@@ -282,9 +282,7 @@ func (g *gossipCommand) command(line string) error {
 	case op == "UNPUBLISH" && len(w) == 2:
 		return n.Unpublish(w[1])
 	case op == "SETTLE" && len(w) == 1:
-		ctx, cancel := context.WithTimeout(context.Background(), g.patience)
-		defer cancel()
-		return n.Settle(ctx)
+		return g.settle(ctx)
 	case op == "LOAD" && len(w) == 2:
 		return n.Load(w[1])
 	case op == "SAVE" && len(w) == 2:
