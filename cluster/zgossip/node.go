@@ -105,6 +105,7 @@ func Start(cfg Config) (*Node, error) {
 	ready := make(chan error)
 	n.running.Go(func() {
 		defer close(n.done)
+		defer close(n.loop.events.ended)
 		n.loop.run(ready)
 	})
 	if err := <-ready; err != nil {
@@ -132,7 +133,6 @@ func (n *Node) Close() error {
 	n.closing.Do(func() {
 		_ = n.do(func(l *loop) error { l.stopped = true; return nil })
 		n.running.Wait()
-		close(n.loop.events.ended)
 		err = errors.Join(n.loop.err, n.term())
 	})
 	return err
@@ -242,7 +242,7 @@ func (n *Node) Get(key string) (value string, ok bool, err error) {
 // Next waits for the next event: DELIVER for each tuple that is new or has another
 // value, in the order they were learned, and EXPIRE. If events are not taken for
 // long, of those about a key only the last is kept. ErrClosed after the last one of
-// a node that was closed, or the context's cause.
+// a node that has ended, or the context's cause.
 func (n *Node) Next(ctx context.Context) (Event, error) { return n.loop.events.next(ctx) }
 
 // Settle waits until each server that the node connects to has told what it holds
