@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	zmq "github.com/pebbe/zmq4"
+
+	wire "github.com/zpipesfs/zpipesfs/wire/zgossip"
 )
 
 // cycle starts nodes that are connected in a circle.
@@ -81,14 +85,15 @@ func TestRestartWithTTL(t *testing.T) {
 		expectNext(t, n, "DELIVER serf/a new")
 	}
 	expectNext(t, again, "DELIVER serf/a new")
-	must(t, nodes[2].Publish("serf/a", "lie", 0))
+	liar := rawSocket(t, zmq.DEALER)
+	must(t, liar.Connect(at[2]))
+	sendFrame(t, liar, encode(t, wire.Message{ID: wire.Hello}))
+	sendFrame(t, liar, encode(t, wire.Message{ID: wire.Publish, Key: "serf/a", Value: "lie"}))
+	expectNext(t, nodes[2], "DELIVER serf/a lie", "DELIVER serf/a new")
 	for _, n := range nodes {
-		eventually(t, "the publisher has the last word", func() bool {
-			s, err := n.Stats()
-			must(t, err)
-			return s.Delivered >= 4 && valueOf(t, n, "serf/a") == "new"
-		})
+		eventuallyValue(t, n, "serf/a", "new")
 	}
+	expectStatus(t, again, 1)
 }
 
 func TestUnpublish(t *testing.T) {
