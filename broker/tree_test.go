@@ -329,6 +329,7 @@ func (w *walk) open() {
 		w.b.OpenName(p, op)
 	}
 	<-over // other hosts may have been asked
+	w.b.asking.Wait()
 	if want := w.mayOpen(p); want != nil {
 		w.want("open "+p, op.Err, want)
 		return

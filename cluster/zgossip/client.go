@@ -138,10 +138,13 @@ func (c *client) expire() {
 	l.drop(c)
 	l.stats.Silent++
 	l.trace("dropped a silent gossip client")
-	if len(l.lapsed) < maxLapsed {
-		l.lapsed[c.id] = &lapsed{client: c}
-		l.untold = append(l.untold, c.id)
+	old := &lapsed{client: c}
+	if len(l.lapsed) == maxLapsed {
+		l.disown(old) // told at once, since it cannot be when there is news
+		return
 	}
+	l.lapsed[c.id] = old
+	l.untold = append(l.untold, c.id)
 }
 
 // readmit takes up a dropped client where it was left, before it was told.

@@ -88,7 +88,10 @@ func (n *Node) Save(file string) error {
 	if err != nil {
 		return fmt.Errorf("save %s: %w", file, err)
 	}
-	return os.WriteFile(file, text, 0o644)
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return fmt.Errorf("save configuration: %w", err)
+	}
+	return nil
 }
 
 // Load reads a configuration file in the place of all that was set or loaded. Its
@@ -97,7 +100,7 @@ func (n *Node) Save(file string) error {
 //	zgossip
 //	    echo = a line for the log
 //	    security
-//	        mechanism = curve           # or null
+//	        mechanism = curve           # or null; none: the keys stay
 //	        domain = the ZAP domain
 //	        secret-key = a file of zcert's format
 //	    bind
@@ -168,7 +171,9 @@ func (n *Node) configure(root *zpl.Item) error {
 // readSecurity returns what a section makes of a node's security.
 func readSecurity(it *zpl.Item) (func(*security), error) {
 	var public, secret string
-	switch mechanism := it.Get("mechanism", "null"); mechanism {
+	switch mechanism := it.Get("mechanism", ""); mechanism {
+	case "": // keys that were set before are not lost by a domain
+		return func(s *security) { s.domain = it.Get("domain", s.domain) }, nil
 	case "null":
 	case "curve":
 		var err error

@@ -249,7 +249,7 @@ func (n *Node) Get(key string) (value string, ok bool, err error) {
 // Next waits for the next event: DELIVER for each tuple that is new or has another
 // value, in the order they were learned, and EXPIRE. If events are not taken for
 // long, of those about a key only the last is kept. ErrClosed after the last one of
-// a node that was closed, or the context's cause.
+// a node that has ended, or the context's cause.
 func (n *Node) Next(ctx context.Context) (Event, error) { return n.loop.events.next(ctx) }
 
 // Settle waits until each server that the node connects to has told what it holds

@@ -25,6 +25,9 @@ const (
 	discoverPrefix = "zpipes/member/"
 	// discoverTTL is for how long an address is known after its broker has gone.
 	discoverTTL = 30 * time.Second
+	// discoverMost is how many members are looked for: a CZMQ hub forgets none, and
+	// anybody may publish.
+	discoverMost = 1024
 )
 
 // discovery tells a gossip network where this broker is a member, and joins the
@@ -82,6 +85,9 @@ func (d *discovery) follow(ctx context.Context) {
 		}
 		if e.Kind == zgossip.Expire {
 			delete(d.known, e.Key)
+		} else if _, old := d.known[e.Key]; !old && len(d.known) == discoverMost {
+			d.log.Warn("a member that was told of is left out: there are too many", "node", strings.TrimPrefix(e.Key, discoverPrefix), "most", discoverMost)
+			continue
 		} else {
 			d.known[e.Key] = e.Value
 			d.log.Info("a member was told of", "node", strings.TrimPrefix(e.Key, discoverPrefix), "addr", e.Value)

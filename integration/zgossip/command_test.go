@@ -127,6 +127,14 @@ func TestCommand(t *testing.T) {
 	}
 	b := run1(t, "gossip", "--connect", bound, "--status")
 	soon(t, "status", func() bool { return b.out.String() == "STATUS 3\n" })
+	script := run1(t, "gossip", "--connect", bound)
+	script.say(t, "PUBLISH script told")
+	_ = script.in.Close() // its end, before the server has heard
+	if err := script.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	script.once.Do(func() {})
+	soon(t, "what a script publishes at its end", func() bool { return hub.tuples()["script"] == "told" })
 	c := run1(t, "gossip")
 	c.say(t, "NONSENSE", "SET server/timeout 500", "SET wrong", "$TERM")
 	err := c.cmd.Wait()
@@ -134,7 +142,7 @@ func TestCommand(t *testing.T) {
 	if err == nil || c.cmd.ProcessState.ExitCode() != 2 || strings.Count(c.out.String(), "ERROR ") != 2 {
 		t.Errorf("wrong commands: %v\n%s%s", err, c.out.String(), c.err.String())
 	}
-	for _, args := range [][]string{{"--publish", "novalue"}, {"--bind", "nonsense"}, {"--connect", "tcp://127.0.0.1:1", "--curve-server", "short"}, {"argument"}} {
+	for _, args := range [][]string{{"--publish", "novalue"}, {"--publish", strings.Repeat("k", 256) + "=v"}, {"--bind", "nonsense"}, {"--connect", "tcp://127.0.0.1:1", "--curve-server", "short"}, {"argument"}} {
 		p := run1(t, append([]string{"gossip"}, args...)...)
 		_ = p.cmd.Wait()
 		p.once.Do(func() {})
@@ -267,7 +275,8 @@ func peers(t *testing.T, name string) (nodes []string) {
 func TestDiscovery(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
-			at := kind.start(t).bind("tcp://127.0.0.1:*")
+			hub := kind.start(t)
+			at := hub.bind("tcp://127.0.0.1:*")
 			prefix := fmt.Sprintf("discover-%d-", os.Getpid())
 			broker := func(node string) *process {
 				return run1(t, "broker", "--name", prefix+node, "--node", node, "--bind", "127.0.0.1:0", "--profile", "local",
@@ -288,10 +297,16 @@ func TestDiscovery(t *testing.T) {
 			}
 			soon(t, "all see all", all("a", "b", "c"))
 			// A restarted broker has another port: its tuple is replaced.
+			const key = "zpipes/member/a"
+			old := hub.tuples()[key]
 			a.end(syscall.SIGKILL)
 			soon(t, "two see each other", all("b", "c"))
 			broker("a")
 			soon(t, "all see all again", all("a", "b", "c"))
+			soon(t, "the tuple is replaced", func() bool { return hub.tuples()[key] != old })
+			if n := hub.status(); old == "" || n != 3 {
+				t.Errorf("the hub had %q of a, and has %d tuples, want 3", old, n)
+			}
 		})
 	}
 }

@@ -165,4 +165,11 @@ func TestCurveWithCZMQ(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", c.name, out, c.want)
 		}
 	}
+	// The wrong key came later, and told nothing.
+	if got, _, err := o.node.Get("told"); err != nil || got != public {
+		t.Errorf("told %q, %v, want %q", got, err, public)
+	}
+	if n := o.status(); n != 2 {
+		t.Errorf("STATUS %d, want 2", n)
+	}
 }

@@ -57,6 +57,7 @@ func TestSeedExample(t *testing.T) {
 			z.publish("inproc://beta-2", "service2")
 			all := append(first, "inproc://beta-1=service1", "inproc://beta-2=service2")
 			expectDeliveries(t, "alpha", a, all)
+			expectDeliveries(t, "base", b, all)
 			for name, n := range map[string]node{"base": b, "alpha": a, "beta": z} {
 				expectTuples(t, name, n, map[string]string{
 					"inproc://alpha-1": "service1", "inproc://alpha-2": "service2",

@@ -10,8 +10,9 @@
 //	peer config IN OUT   loads a configuration file with zconfig, prints each item as
 //	                     depth, name, value, separated by tabs, and saves it.
 //	peer curve ENDPOINT SERVERKEY
-//	                     connects a DEALER with a fresh key pair, says HELLO and prints
-//	                     each frame that comes within a second, in hexadecimal.
+//	                     connects a DEALER with a fresh key pair, says HELLO, publishes
+//	                     told = SERVERKEY and prints each frame that comes within a
+//	                     second, in hexadecimal.
 
 #include <czmq.h>
 
@@ -122,6 +123,11 @@ curve (const char *endpoint, const char *server_key)
     if (zsock_connect (dealer, "%s", endpoint))
         return 1;
     zframe_t *frame = zframe_new (hello, sizeof hello);
+    zframe_send (&frame, dealer, 0);
+    byte publish [4 + 1 + 4 + 4 + 40 + 4] = { 0xAA, 0xA0, 2, 1, 4, 't', 'o', 'l', 'd', 0, 0, 0, 40 };
+    assert (strlen (server_key) == 40);
+    memcpy (publish + 13, server_key, 40);
+    frame = zframe_new (publish, sizeof publish);
     zframe_send (&frame, dealer, 0);
     while ((frame = zframe_recv (dealer))) {
         char *hex = zframe_strhex (frame);
