@@ -242,6 +242,9 @@ func (g *gossipCommand) readLines(ctx context.Context, lines chan<- string) {
 			return
 		}
 	}
+	if err := in.Err(); err != nil {
+		g.print("ERROR", "standard input ends here:", err.Error())
+	}
 }
 
 func (g *gossipCommand) watchEvents(ctx context.Context) {
@@ -325,7 +328,7 @@ func (g *gossipCommand) command(line string) error {
 	case op == "SET" && len(w) == 3:
 		return g.commandSet(w[1], w[2])
 	}
-	return fmt.Errorf("%q: %w: %s", line, errCommand, gossipHelp)
+	return fmt.Errorf("%.20q: %w: %s", w[0], errCommand, gossipHelp) // not the rest: it may be a secret key
 }
 
 func (g *gossipCommand) commandPublish(w []string) error {
@@ -360,15 +363,15 @@ func words(line string) (list []string, err error) {
 		}
 		quoted, err := strconv.QuotedPrefix(rest)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w: a quoted word is wrong, or not closed", line, errCommand)
+			return nil, fmt.Errorf("%w: a quoted word is wrong, or not closed", errCommand)
 		}
 		text, err := strconv.Unquote(quoted)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w: a quoted word is wrong", line, errCommand)
+			return nil, fmt.Errorf("%w: a quoted word is wrong", errCommand)
 		}
 		list, rest = append(list, text), rest[len(quoted):]
 		if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
-			return nil, fmt.Errorf("%q: %w: want a space behind a quoted word", line, errCommand)
+			return nil, fmt.Errorf("%w: want a space behind a quoted word", errCommand)
 		}
 	}
 	return list, nil
