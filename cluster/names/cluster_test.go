@@ -34,8 +34,8 @@ func TestCost(t *testing.T) {
 				want int
 				do   func()
 			}{
-				{"create, home elsewhere", 2, func() { w.must(h[0].mkfifo(far)) }},
-				{"create, home here", 0, func() { w.must(h[0].mkfifo(own)) }},
+				{"create, home elsewhere", 3, func() { w.must(h[0].mkfifo(far)) }},
+				{"create, home here", 1, func() { w.must(h[0].mkfifo(own)) }},
 				{"find, home elsewhere", 2, func() { w.must(h[2].look(far)) }},
 				{"transient, home elsewhere", 2, func() { w.must(h[0].open(h[0].pathAt("t", h[3]))) }},
 				{"list", 2 * (n - 1), func() { h[5].ls("") }},

@@ -6,6 +6,7 @@ package names
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/zpipesfs/zpipesfs/broker"
@@ -191,7 +192,19 @@ func (s *Service) make(m *peer.NamesMessage) peer.NamesMessage {
 	n, e := s.settle(e)
 	s.names.settle(n)
 	s.hint(e)
+	s.entrust(e)
 	return peer.NamesMessage{Entries: []Entry{e}}
+}
+
+// entrust tells a new name to who becomes its home if this broker goes: a name must
+// outlive the host that alone knows it. Nobody waits for that.
+func (s *Service) entrust(e Entry) {
+	if e.Transient || len(s.nodes) < 2 {
+		return
+	}
+	others := slices.DeleteFunc(slices.Clone(s.nodes), func(node string) bool { return node == s.self.Node })
+	m := peer.NamesMessage{Kind: peer.NamesPropose, Entries: []Entry{e}}
+	s.net.Send(s.lives[peer.Home(e.Path, others)], m.Append(nil))
 }
 
 // hint tells the homes of directories that a transient name keeps what becomes of
