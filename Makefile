@@ -11,6 +11,9 @@ TEST_PACKAGES   = libczmq-dev $(shell cat integration/programs/packages.txt)
 
 UNITS := ./wire/... ./broker/... ./cluster/... ./fs/... ./cmd/...
 
+WAITING := cluster zgossip sim lab bench soak
+PROMPT  := command hangs names programs zpipes
+
 FUZZTIME ?= 30s
 SOAKTIME ?= 10m
 
@@ -35,13 +38,15 @@ lint:
 	go vet ./...
 	go tool staticcheck ./...
 
-# Everything that must hold. The packages' tests run twice, as they are built for use
-# and with the race detector; the suites of whole programs run with it, binaries
-# included, one after the other: some measure that an answer comes within a second.
+# Everything that must hold, with the race detector, in whole binaries, too; what
+# counts allocations runs without it. The last suites measure that an answer comes
+# within a second, so they run one after the other; the others wait most of the time.
 test: test-packages lint
-	go test -count=1 $(UNITS)
+	go test -count=1 ./wire/... ./broker/...
 	go test -count=1 -race $(UNITS)
-	GORACE=atexit_sleep_ms=0 go test -count=1 -race -p 1 ./integration/...
+	GORACE=atexit_sleep_ms=0 go test -count=1 -race -p 3 $(WAITING:%=./integration/%/...)
+	GORACE=atexit_sleep_ms=0 go test -count=1 -race -p 1 $(PROMPT:%=./integration/%/...)
+	go test -count=1 ./integration/oracle
 
 # Each test named TestSoak..., for SOAKTIME.
 soak: test-packages
