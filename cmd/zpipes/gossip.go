@@ -130,7 +130,7 @@ func gossipFailure(err error) error {
 		f.code = exitInUse
 	case errors.Is(err, zgossip.ErrUnsynced):
 		f.code = exitTimeout
-	case errors.Is(err, zgossip.ErrEndpoint), errors.Is(err, zgossip.ErrKey), errors.Is(err, zgossip.ErrTTL), errors.Is(err, errCommand):
+	case errors.Is(err, zgossip.ErrEndpoint), errors.Is(err, zgossip.ErrKey), errors.Is(err, zgossip.ErrTTL), errors.Is(err, zgossip.ErrTuple), errors.Is(err, errCommand):
 		f.code = exitUsage
 	}
 	return f
