@@ -20,8 +20,9 @@ type Told struct {
 }
 
 // AskAll puts a question to every other live broker and waits for the answers,
-// in no order. One that has not answered when ctx ends has its cause as Err.
-func (c *Cluster) AskAll(ctx context.Context, question string) []Told {
+// in no order. One that has not answered when ctx ends has its cause as Err. The
+// error is the context's, when the question could not even be put.
+func (c *Cluster) AskAll(ctx context.Context, question string) ([]Told, error) {
 	var asked []peer.ID
 	answers := make(chan Told)
 	over := make(chan struct{}) // nobody takes answers any more
@@ -47,7 +48,7 @@ func (c *Cluster) AskAll(ctx context.Context, question string) []Told {
 		}
 	})
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	waiting := make(map[peer.ID]bool)
 	for _, id := range asked {
@@ -63,10 +64,10 @@ func (c *Cluster) AskAll(ctx context.Context, question string) []Told {
 			for id := range waiting {
 				all = append(all, Told{From: id, Err: fmt.Errorf("%v: %w", id, context.Cause(ctx))})
 			}
-			return all
+			return all, nil
 		}
 	}
-	return all
+	return all, nil
 }
 
 // serveAsk answers a question, on a goroutine of its own if that may take a while.

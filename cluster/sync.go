@@ -59,8 +59,11 @@ func (c *Cluster) lookAtAll(ctx context.Context, question string) ([]look, error
 		return nil, err
 	}
 	all := []look{<-own}
-	told := c.AskAll(ctx, question)
-	if err := context.Cause(ctx); err != nil {
+	told, err := c.AskAll(ctx, question)
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, t := range told {
@@ -79,7 +82,7 @@ func (c *Cluster) lookAtAll(ctx context.Context, question string) ([]look, error
 
 // serveLook answers a look; it runs on a goroutine of its own.
 func (c *Cluster) serveLook(from peer.ID, req uint64, question string) {
-	c.AskAll(c.life, askFence) // who does not answer is lost, and the asker will know
+	_, _ = c.AskAll(c.life, askFence) // who does not answer is lost, and the asker will know
 	c.events.post(func() {
 		text, _ := json.Marshal(c.look(question)) // it has nothing that JSON has not
 		c.send(from, &peer.Message{Kind: peer.Told, Req: req, Text: text})

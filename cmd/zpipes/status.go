@@ -152,7 +152,11 @@ func (s *server) pipes(ctx context.Context, p control.Peer, _ struct{}) (cluster
 	if s.cluster != nil {
 		ctx, cancel := context.WithTimeout(ctx, gatherLimit)
 		defer cancel()
-		for _, told := range s.cluster.AskAll(ctx, askPipes) {
+		answers, err := s.cluster.AskAll(ctx, askPipes)
+		if err != nil {
+			return all, err
+		}
+		for _, told := range answers {
 			var theirs []clusterPipe
 			if told.Err != nil || json.Unmarshal(told.Text, &theirs) != nil {
 				all.Missing = append(all.Missing, told.From.Node)
@@ -166,8 +170,9 @@ func (s *server) pipes(ctx context.Context, p control.Peer, _ struct{}) (cluster
 	return all, nil
 }
 
-// merger puts together what hosts tell of the same pipes. What was written is told
-// by the hosts of the writers, so the most that any host tells is taken.
+// merger puts together what hosts tell of the same pipes. A host with readers counts
+// what came to it, a host with writers what left: so the most that any host tells is
+// taken, which is less than all where several hosts write.
 type merger struct{ byPath map[control.Path]*clusterPipe }
 
 func (m *merger) add(list []clusterPipe) {
