@@ -120,7 +120,6 @@ func (b *Broker) enter(n *Node, p *pipe.Pipe, op *pipe.OpenOp) {
 	e := &Entering{Read: op.Read, Write: op.Write}
 	e.Done = func(err error) {
 		defer b.unpin(n)
-		op.Before(nil)
 		op.Voice = e.Voice
 		if err == nil {
 			err = p.Open(op)
@@ -132,14 +131,16 @@ func (b *Broker) enter(n *Node, p *pipe.Pipe, op *pipe.OpenOp) {
 			op.Fail(err)
 		}
 	}
+	p.Arrive(op)
 	op.Before(func() bool {
-		if !e.Decide() {
-			return false
+		if e.withdraw() {
+			b.cfg.Peers.Leave(p, e)
 		}
-		b.cfg.Peers.Leave(p, e)
-		b.unpin(n)
-		return true
+		return false
 	})
+	if op.Withdrawn() {
+		e.withdraw()
+	}
 	b.cfg.Peers.Enter(p, path, e)
 }
 

@@ -26,21 +26,30 @@ type Peers interface {
 	// Enter arranges that ends which are about to open on p, which path names, meet
 	// their partners elsewhere, and then decides e.
 	Enter(p *pipe.Pipe, path string, e *Entering)
-	// Leave tells that the broker has decided e: its ends will not open.
+	// Leave tells that e, undecided, was withdrawn. It is decided soon: with
+	// context.Canceled, or with nil if it may have met a partner already.
 	Leave(p *pipe.Pipe, e *Entering)
 }
 
-// Entering is an open on its way into a pipe. Whoever decides it first goes on with
-// it: Peers call Done then.
+// Entering is an open on its way into a pipe. Peers decide it once, and call Done then.
 type Entering struct {
 	Read, Write bool
 	Voice       *pipe.Voice // for the writer; Peers may set it
-	// Done runs with no lock held. With nil it opens the ends before it returns; with
-	// pipe.ErrSpent the path stands for a new pipe.
+	// Done runs with no lock held. With nil it opens the ends before it returns, unless
+	// they were withdrawn and would have to wait; with pipe.ErrSpent the path stands for
+	// a new pipe.
 	Done func(error)
 
-	decided atomic.Bool
+	withdrawn atomic.Bool
+	decided   atomic.Bool
 }
+
+// withdraw notes that e need not open. It reports whether that is news, and of use.
+func (e *Entering) withdraw() bool { return !e.withdrawn.Swap(true) && !e.Decided() }
+
+// Withdrawn reports that e need not open. It may be so before Enter is called, and
+// Leave may be, too.
+func (e *Entering) Withdrawn() bool { return e.withdrawn.Load() }
 
 // Decide reports whether it is the first call.
 func (e *Entering) Decide() bool { return !e.decided.Swap(true) }

@@ -78,6 +78,7 @@ func (x *torture) opened(o *opening, rng *rand.Rand) bool {
 	switch {
 	case o.Err == nil:
 		return true
+	case errors.Is(o.Err, context.Canceled): // withdrawn
 	case errors.Is(o.Err, pipe.ErrBusy), errors.Is(o.Err, pipe.ErrNoReader), errors.Is(o.Err, pipe.ErrClosed) && !x.isAlive(o.h):
 	default:
 		x.t.Errorf("%v: open: %v", o.h.id, o.Err)

@@ -6,9 +6,11 @@ package cluster
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
@@ -71,16 +73,47 @@ func (c *Cluster) failEntering() {
 	}
 }
 
-// Leave is broker.Peers'. The round that e may be in goes on.
+// leaveLimit is how long an open that was withdrawn waits for what comes of talks
+// with partners: a process that is killed waits so long at most.
+const leaveLimit = time.Second
+
+// Leave is broker.Peers'. The round that e may be in goes on. A partner that e has met
+// may have opened and written already: a signal which that brings about, as SIGCHLD,
+// must not undo the meeting, or what was written is for nobody. In the kernel a
+// partner that has come counts more than a signal, too (fs/pipe.c, wait_for_partner).
 func (c *Cluster) Leave(p *pipe.Pipe, e *broker.Entering) {
 	c.events.post(func() {
-		if t := c.ties[p]; t != nil {
-			t.count(e, -1)
-			t.mute(e)
-			t.waiting = slices.DeleteFunc(t.waiting, func(x *broker.Entering) bool { return x == e })
-			t.settle()
+		t := c.ties[p]
+		switch {
+		case t == nil || !t.has(e): // decided, or its Enter is yet to come
+		case t.mayHaveMet():
+			time.AfterFunc(leaveLimit, func() { c.events.post(func() { t.drop(e) }) })
+		default:
+			t.drop(e)
 		}
 	})
+}
+
+// has reports that an open waits for what this tie decides.
+func (t *tie) has(e *broker.Entering) bool {
+	return undecided(e) && (slices.Contains(t.waiting, e) || t.round != nil && slices.Contains(t.round.entries, e))
+}
+
+// mayHaveMet reports that partners on other hosts may count an open under way as one
+// that they have met.
+func (t *tie) mayHaveMet() bool {
+	return len(t.ins)+len(t.outs) > 0 || t.round != nil && t.round.left > 1
+}
+
+// drop decides an open that was withdrawn.
+func (t *tie) drop(e *broker.Entering) {
+	if t.has(e) && e.Decide() {
+		t.waiting = slices.DeleteFunc(t.waiting, func(x *broker.Entering) bool { return x == e })
+		e.Done(context.Canceled)
+		t.count(e, -1)
+		t.mute(e)
+		t.settle()
+	}
 }
 
 func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
@@ -98,6 +131,10 @@ func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
 		t.voices[t.lastVoice] = e.Voice
 	}
 	t.waiting = append(t.waiting, e)
+	if e.Withdrawn() {
+		t.drop(e)
+		return
+	}
 	t.step()
 }
 
@@ -138,6 +175,17 @@ func (t *tie) ends() (ends peer.Ends) {
 	}
 	return ends
 }
+
+// arriving is the opens for reading that are under way.
+func (t *tie) arriving() (entries []*broker.Entering) {
+	if t.round != nil {
+		entries = slices.Clone(t.round.entries)
+	}
+	entries = append(entries, t.waiting...)
+	return slices.DeleteFunc(entries, func(e *broker.Entering) bool { return !e.Read || e.Decided() })
+}
+
+func undecided(e *broker.Entering) bool { return !e.Decided() }
 
 // mute says that e's writer, if it has one, has not opened.
 func (t *tie) mute(e *broker.Entering) {
@@ -406,6 +454,9 @@ func (t *tie) settle() {
 		for _, f := range slices.SortedFunc(maps.Values(t.ins), func(a, b *inflow) int { return cmp.Compare(b.stream, a.stream) }) {
 			f.finish() // the newest first, as their bytes go before what is there
 		}
+	}
+	for _, f := range t.ins {
+		f.close()
 	}
 	known := want
 	if t.alone() {

@@ -145,12 +145,12 @@ func (m *Mount) context(h *fuse.InHeader) context.Context {
 
 // withdraw gives the request up: the operation is told to end, and its outcome,
 // which may be that it came true, is told to nobody.
-func (c *askCall) withdraw() bool {
+func (c *askCall) withdraw() withdrawal {
 	if !c.answered.CompareAndSwap(false, true) {
-		return false
+		return running
 	}
 	c.cancel()
-	return true
+	return taken
 }
 
 func (c *askCall) interrupted() { c.m.answer(c.unique, syscall.EINTR) }
@@ -168,7 +168,7 @@ func (c *askCall) watch() {
 			return
 		}
 	}
-	if c := c.m.calls.withdraw(c.unique); c != nil {
+	if c, _ := c.m.calls.withdraw(c.unique); c != nil {
 		c.op.interrupted()
 	}
 }

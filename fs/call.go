@@ -22,9 +22,26 @@ type call struct {
 	next   *call  // in callTable
 	held   bool   // an interrupt looks at it: it must not be reused
 	op     interface {
-		withdraw() bool // takes the operation back if it waits
-		interrupted()   // answers a request that was taken back
+		withdraw() withdrawal // takes the operation back if it waits
+		interrupted()         // answers a request that was taken back
 	}
+}
+
+// withdrawal is what came of taking an operation back.
+type withdrawal int
+
+const (
+	running withdrawal = iota // it does not wait: it is over, or has not begun to
+	noted                     // it will not wait, or not for long
+	taken                     // nothing completes it any more
+)
+
+// takenIf is for operations that wait or are running.
+func takenIf(waited bool) withdrawal {
+	if waited {
+		return taken
+	}
+	return running
 }
 
 // callTable has the calls that may be interrupted, by their unique number.
@@ -65,10 +82,10 @@ func (t *callTable) unlink(c *call) {
 	}
 }
 
-// withdraw takes back the waiting call with that number and returns it; nil if
-// there is none. Two that withdraw at once cannot wait for each other: what one
+// withdraw takes back the waiting call with that number and returns it if it was
+// taken. Two that withdraw at once cannot wait for each other: what one
 // has completed the other finds not waiting, and then completes nothing itself.
-func (t *callTable) withdraw(unique uint64) *call {
+func (t *callTable) withdraw(unique uint64) (*call, withdrawal) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c := t.buckets[bucket(unique)]; c != nil; c = c.next {
@@ -76,22 +93,22 @@ func (t *callTable) withdraw(unique uint64) *call {
 			return t.takeBack(c)
 		}
 	}
-	return nil
+	return nil, running
 }
 
 // takeBack is called with the lock held and gives it up in between.
-func (t *callTable) takeBack(c *call) *call {
+func (t *callTable) takeBack(c *call) (*call, withdrawal) {
 	c.held = true
 	t.mu.Unlock()
-	waited := c.op.withdraw()
+	w := c.op.withdraw()
 	t.mu.Lock()
 	c.held = false
 	t.let.Broadcast()
-	if !waited {
-		return nil
+	if w != taken {
+		return nil, w
 	}
 	t.unlink(c)
-	return c
+	return c, taken
 }
 
 // asking returns the askCall with that number; nil if there is none.
@@ -118,7 +135,7 @@ func (t *callTable) withdrawAll() (all []*call) {
 	}
 	t.mu.Unlock()
 	for _, unique := range waiting {
-		if c := t.withdraw(unique); c != nil {
+		if c, _ := t.withdraw(unique); c != nil {
 			all = append(all, c)
 		}
 	}
@@ -139,9 +156,11 @@ func (m *Mount) interrupt(in *device.Inbox) {
 		m.asks.running.Go(c.watch)
 		return
 	}
-	if c := m.calls.withdraw(unique); c != nil {
+	switch c, w := m.calls.withdraw(unique); w {
+	case taken:
 		c.op.interrupted()
-		return
+	case noted: // the answer is on its way
+	default:
+		_ = m.conn.ReplyError(in.Header().Unique, syscall.EAGAIN)
 	}
-	_ = m.conn.ReplyError(in.Header().Unique, syscall.EAGAIN)
 }

@@ -75,7 +75,7 @@ func (c *readCall) done(op *pipe.ReadOp) {
 	c.put()
 }
 
-func (c *readCall) withdraw() bool { return c.file.reader.Cancel(&c.op) }
+func (c *readCall) withdraw() withdrawal { return takenIf(c.file.reader.Cancel(&c.op)) }
 
 func (c *readCall) interrupted() {
 	c.m.answer(c.unique, syscall.EINTR)
@@ -120,7 +120,7 @@ func (c *writeCall) done(op *pipe.WriteOp) {
 	c.finish(op.Err)
 }
 
-func (c *writeCall) withdraw() bool { return c.writer.Cancel(&c.op) }
+func (c *writeCall) withdraw() withdrawal { return takenIf(c.writer.Cancel(&c.op)) }
 
 func (c *writeCall) interrupted() { c.finish(errInterrupted) }
 

@@ -51,16 +51,16 @@ type lockCall struct {
 	want lock
 }
 
-func (c *lockCall) withdraw() bool {
+func (c *lockCall) withdraw() withdrawal {
 	t := &c.m.locks
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := slices.Index(t.waiting, c)
 	if i < 0 {
-		return false
+		return running
 	}
 	t.waiting = slices.Delete(t.waiting, i, i+1)
-	return true
+	return taken
 }
 
 func (c *lockCall) interrupted() { c.m.answer(c.unique, syscall.EINTR) }

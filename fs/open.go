@@ -86,7 +86,12 @@ func (c *openCall) done(op *pipe.OpenOp) {
 	}
 }
 
-func (c *openCall) withdraw() bool { return c.op.Cancel() }
+func (c *openCall) withdraw() withdrawal {
+	if c.op.Cancel() {
+		return taken
+	}
+	return noted
+}
 
 func (c *openCall) interrupted() {
 	c.m.answer(c.unique, syscall.EINTR)

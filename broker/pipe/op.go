@@ -25,17 +25,22 @@ type OpenOp struct {
 	Writer *Writer // set on success if Write
 	Err    error
 
-	before  atomic.Pointer[func() bool] // see Before
-	at      atomic.Pointer[Pipe]        // where it was started
-	node    node[*OpenOp]
-	parked  bool   // in Pipe.opening
-	partner uint64 // parked: the partner's open count that it has to outgrow
+	withdrawn atomic.Bool                 // Cancel was called: it must not wait
+	before    atomic.Pointer[func() bool] // see Before
+	at        atomic.Pointer[Pipe]        // where it was started
+	node      node[*OpenOp]
+	parked    bool // in Pipe.opening
+
+	// The pipe's counts when it came, at Arrive or Open: it waits for one to grow.
+	arrived        bool // by Arrive
+	rOpens, wOpens uint64
 }
 
-// Cancel withdraws a waiting op and closes its end. It returns false if op is not
-// waiting: it has not been started, or Done has run or will. The close may complete
-// other operations: the caller must hold no lock that their Done takes.
+// Cancel withdraws a waiting op and closes its end. It returns false if Done has run
+// or will: with context.Canceled, unless the op meets its partner first. The close
+// may complete other operations: the caller must hold no lock that their Done takes.
 func (op *OpenOp) Cancel() bool {
+	op.withdrawn.Store(true)
 	if withdraw := op.before.Load(); withdraw != nil && (*withdraw)() {
 		return true
 	}
@@ -43,8 +48,11 @@ func (op *OpenOp) Cancel() bool {
 	return p != nil && p.CancelOpen(op)
 }
 
+// Withdrawn reports that Cancel was called.
+func (op *OpenOp) Withdrawn() bool { return op.withdrawn.Load() }
+
 // Before says that op waits for something else before it is started, and how
-// Cancel withdraws it from there; nil: it does no more.
+// Cancel withdraws it from there, true: it did; nil: it does no more.
 func (op *OpenOp) Before(withdraw func() bool) {
 	if withdraw == nil {
 		op.before.Store(nil)
@@ -62,6 +70,8 @@ func (op *OpenOp) Fail(err error) {
 // Reset makes an op that has completed ready for another pipe.
 func (op *OpenOp) Reset() {
 	op.Reader, op.Writer, op.Voice, op.Err = nil, nil, nil, nil
+	op.arrived = false
+	op.withdrawn.Store(false)
 	op.at.Store(nil)
 	op.before.Store(nil)
 }

@@ -5,6 +5,7 @@
 package pipe
 
 import (
+	"context"
 	"errors"
 	"testing"
 )
@@ -109,6 +110,40 @@ func TestOpenSeesPartnerThatLeft(t *testing.T) {
 		t.Fatalf("done %d times, %v", o.dones, o.Err)
 	}
 	r.read(o.Reader, 1, 10).is(t, nil, errEOF)
+}
+
+// TestArrive: an open that is on its way is let in by a partner that has come and
+// gone, and not kept from being withdrawn.
+func TestArrive(t *testing.T) {
+	r := newRig(t, Fifo, 0)
+	for _, gone := range []bool{true, false} {
+		var op OpenOp
+		dones := 0
+		op.Read, op.Done = true, func(*OpenOp) { dones++ }
+		r.Arrive(&op)
+		if gone {
+			both := r.open(rd | wr)
+			r.Close(both.Reader, both.Writer, nil)
+		}
+		if op.Cancel() {
+			t.Error("withdrawn where there was nothing to take back")
+		}
+		if err := r.Open(&op); err != nil || dones != 1 {
+			t.Fatalf("%v, done %d times", err, dones)
+		}
+		switch {
+		case gone && op.Err != nil:
+			t.Errorf("a partner had come: %v", op.Err)
+		case gone:
+			r.read(op.Reader, 1, 10).is(t, nil, errEOF)
+			op.Reader.Close()
+		case op.Err != context.Canceled || op.Reader != nil:
+			t.Errorf("withdrawn and alone: %v", op.Err)
+		}
+		if open, _ := r.Busy(); open {
+			t.Error("an end is left open")
+		}
+	}
 }
 
 func TestCancelOpen(t *testing.T) {

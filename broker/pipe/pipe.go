@@ -10,6 +10,7 @@
 package pipe
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -140,11 +141,20 @@ func (p *Pipe) buffered() int {
 	return n
 }
 
+// Arrive says that op is about to open: a partner that opens from here on lets it in,
+// even if that one has closed again by then.
+func (p *Pipe) Arrive(op *OpenOp) {
+	p.mu.Lock()
+	op.arrived, op.rOpens, op.wOpens = true, p.rOpens, p.wOpens
+	p.mu.Unlock()
+}
+
 // Open starts op. Its ends count as open from here on, also while it waits for
 // a partner, as fifo(7) has it.
 //
-// Errors in op.Err: ErrNoReader, ErrBusy, ErrClosed. A spent pipe returns ErrSpent
-// and does not start op.
+// Errors in op.Err: ErrNoReader, ErrBusy, ErrClosed; context.Canceled if it was
+// withdrawn before and would have to wait. A spent pipe returns ErrSpent and does
+// not start op.
 func (p *Pipe) Open(op *OpenOp) error {
 	var done completions
 	p.mu.Lock()
@@ -153,6 +163,9 @@ func (p *Pipe) Open(op *OpenOp) error {
 		return ErrSpent
 	}
 	op.at.Store(p)
+	if !op.arrived {
+		op.rOpens, op.wOpens = p.rOpens, p.wOpens
+	}
 	op.Reader, op.Writer, op.Err = nil, nil, p.admits(op)
 	switch {
 	case op.Err == nil:
@@ -181,6 +194,8 @@ func (p *Pipe) admits(op *OpenOp) error {
 		return ErrBusy
 	case op.Write && !op.Read && op.NonBlock && !op.Patient && len(p.readers) == 0:
 		return ErrNoReader
+	case op.withdrawn.Load() && p.mustWait(op):
+		return context.Canceled
 	}
 	return nil
 }
@@ -191,7 +206,7 @@ func (p *Pipe) taken(read, write bool) bool {
 
 func (p *Pipe) attach(op *OpenOp) {
 	if op.Read {
-		r := &Reader{pipe: p, info: op.Info, patient: op.Patient, wOpens: p.wOpens, met: len(p.writers) > 0}
+		r := &Reader{pipe: p, info: op.Info, patient: op.Patient, wOpens: op.wOpens, met: len(p.writers) > 0}
 		r.from = &p.basin
 		if p.cfg.Mode == Fanout {
 			r.own.queues = []*queue{&r.queue}
@@ -201,7 +216,7 @@ func (p *Pipe) attach(op *OpenOp) {
 		op.Reader = r
 	}
 	if op.Write {
-		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, voice: op.Voice, rOpens: p.rOpens, met: len(p.readers) > 0}
+		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, voice: op.Voice, rOpens: op.rOpens, met: len(p.readers) > 0}
 		p.addWriter(w)
 		op.Writer = w
 	}
@@ -224,12 +239,12 @@ func (p *Pipe) mustWait(op *OpenOp) bool {
 	if op.NonBlock || op.Patient || op.Read && op.Write {
 		return false
 	}
-	if op.Read {
-		op.partner = p.wOpens
-		return len(p.writers) == 0
-	}
-	op.partner = p.rOpens
-	return len(p.readers) == 0
+	return !p.metPartner(op) && (op.Read && len(p.writers) == 0 || op.Write && len(p.readers) == 0)
+}
+
+// metPartner reports that a partner has opened since op came.
+func (p *Pipe) metPartner(op *OpenOp) bool {
+	return op.Read && p.wOpens != op.wOpens || op.Write && p.rOpens != op.rOpens
 }
 
 // releaseOpeners completes every opener whose partner has come, even if that
@@ -237,7 +252,7 @@ func (p *Pipe) mustWait(op *OpenOp) bool {
 func (p *Pipe) releaseOpeners(done *completions) {
 	for n := p.opening.first; n != nil; {
 		op, next := n.op, n.next
-		if op.Read && p.wOpens != op.partner || op.Write && p.rOpens != op.partner {
+		if p.metPartner(op) {
 			p.finishOpen(op, nil, done)
 		}
 		n = next

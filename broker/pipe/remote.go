@@ -193,11 +193,12 @@ func (p *Pipe) attachable(taken bool) error {
 	return nil
 }
 
-// Taken reports that an exclusive pipe has such an end already.
+// Taken reports that a process of this host has such an end of an exclusive pipe. If
+// one of another host has, that may have closed it already.
 func (p *Pipe) Taken(read, write bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.taken(read, write)
+	return p.cfg.Mode == Exclusive && (read && len(p.readers) > p.farReaders || write && len(p.writers) > p.farWriters)
 }
 
 // Spend makes an exclusive pipe take no new ends: its name stands for a new one. No

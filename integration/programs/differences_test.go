@@ -23,6 +23,7 @@ var differences = []difference{
 	{"ls-type", `ls -l "$P" | cut -c1`, "p\n", "-\n"},
 	{"stat-type", `stat -c %F "$P"`, "fifo\n", "regular empty file\n"},
 	{"find-type", `find "$D" -type p | wc -l`, "2\n", "0\n"},
+	{"name-of-an-open-pipe", `exec 3<>"$P"; test -e "$P"; readlink /proc/$$/fd/3 | sed 's/.*[/]p//'`, "\n", " (deleted)\n"},
 	{"file", `file -b "$P"`, "fifo (named pipe)\n", "empty\n"},
 	// The archive has a FIFO, or an empty file.
 	{"tar-of-the-pipe", `tar -cf - -C "$D" p | tar -tvf - | awk '{ print substr($1, 1, 1), $3 }'`, "p 0\n", "- 0\n"},

@@ -32,7 +32,8 @@ type program struct {
 
 // prelude gives the bash scripts await, which polls a condition for ten
 // seconds, end, which waits for a background process and prints its status if
-// that is not 0, agree, which waits until hosts agree (end and wait do, too), holds, which tells whether a process has a file open, and feed,
+// that is not 0, agree, which waits until hosts agree (end and wait do, too), holds,
+// which tells whether a program that bash has started has a file open, and feed,
 // which opens the pipe for writing before it returns and then writes a file to it
 // in the background. The file must be larger than the pipe's buffer, or the pipe
 // may have come and gone before its reader opens.
@@ -46,7 +47,7 @@ agree() { [ -z "${NAMESPACE-}" ] || "$AGREE"; }
 wait() { local status=0; builtin wait "$@" || status=$?; agree; return $status; }
 end() { wait "$1" || echo "$2: status $?"; }
 feed() { exec 9<>"$WP"; cat "$1" >&9 9>&- & exec 9>&-; }
-holds() { readlink /proc/"$1"/fd/* | grep -qxF -- "$2"; }
+holds() { [ "$(cat /proc/"$1"/comm)" != bash ] && readlink /proc/"$1"/fd/* | sed 's/ (deleted)$//' | grep -qxF -- "$2"; }
 has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
 `
 

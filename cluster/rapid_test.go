@@ -1,0 +1,129 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/zpipesfs/zpipesfs/broker/pipe"
+	"github.com/zpipesfs/zpipesfs/cluster/link"
+	"github.com/zpipesfs/zpipesfs/wire/peer"
+)
+
+// homedOn is a name, with a prefix, whose home is a node of the rig.
+func (r *rig) homedOn(node, prefix string) string {
+	var nodes []string
+	for _, h := range r.hosts {
+		nodes = append(nodes, h.id.Node)
+	}
+	for i := 0; ; i++ {
+		if name := fmt.Sprint(prefix, i); peer.Home(name, nodes) == node {
+			return name
+		}
+	}
+}
+
+// A writer opens, writes and closes while the home's answer to the reader's open is on
+// its way: the reader finds that.
+func TestWriterIsFasterThanTheHome(t *testing.T) {
+	r := newRig(t, 3)
+	name := r.homedOn("h3", "pipe")
+	r.net.SetLink("h3", "h1", link.Conditions{Delay: 100 * time.Millisecond})
+	rd := r.hosts[0].start(name, reading)
+	r.eventually("the home knows of the reader", func() bool { return r.hosts[2].cluster.Open(name) })
+	wr := r.hosts[1].start(name, writing).ok()
+	wr.writes("hello")
+	wr.close()
+	rd.ok()
+	rd.reads("hello")
+	rd.readsErr(io.EOF)
+}
+
+// A reader opens and closes while the home's answer to the writer's open is on its way:
+// the writer finds that.
+func TestReaderIsFasterThanTheHome(t *testing.T) {
+	r := newRig(t, 3)
+	name := r.homedOn("h3", "pipe")
+	r.net.SetLink("h3", "h1", link.Conditions{Delay: 100 * time.Millisecond})
+	wr := r.hosts[0].start(name, writing)
+	r.eventually("the home knows of the writer", func() bool { return r.hosts[2].cluster.Open(name) })
+	r.hosts[1].start(name, reading).ok().close()
+	wr.ok()
+	if err := wr.write("x"); err != pipe.ErrBroken {
+		t.Errorf("write: %v", err)
+	}
+}
+
+// The home knows that a pair has parted before one of it does, who then opens the new
+// pipe.
+func TestExclusivePairParts(t *testing.T) {
+	r := newRig(t, 3)
+	a, b, c := r.hosts[0], r.hosts[1], r.hosts[2]
+	name := r.homedOn("h3", "exclusive-")
+	rd, wr := a.start(name, readNow).ok(), b.start(name, writeNow).ok()
+	r.net.SetLink("h2", "h1", link.Conditions{Delay: 200 * time.Millisecond})
+	wr.close()
+	var next *opening
+	r.eventually("a new pipe", func() bool {
+		next = c.start(name, readNow).wait()
+		return next.Err == nil
+	})
+	w := a.start(name, writeNow).ok()
+	w.writes("second")
+	next.reads("second")
+	rd.readsErr(io.EOF)
+}
+
+// A signal that comes when an open has met its partner does not undo that: the partner
+// may have written already.
+func TestOpenInterruptedWhenMet(t *testing.T) {
+	r := newRig(t, 2)
+	a, b := r.hosts[0], r.hosts[1]
+	for _, home := range []string{"h1", "h2"} {
+		name := r.homedOn(home, "pipe")
+		r.net.SetLink("h2", "h1", link.Conditions{Delay: 50 * time.Millisecond})
+		wr := b.start(name, writing)
+		b.sync()
+		rd := a.start(name, reading)
+		wr.ok().writes("hello")
+		wr.close()
+		if rd.Cancel() {
+			t.Errorf("home %s: the reader's open is undone", home)
+		}
+		rd.ok()
+		rd.reads("hello")
+		rd.readsErr(io.EOF)
+		rd.close()
+		a.sync()
+	}
+}
+
+// Without a partner it ends at once, also when the home is silent.
+func TestOpenInterrupted(t *testing.T) {
+	r := newRig(t, 2)
+	for _, home := range []string{"h1", "h2"} {
+		name := r.homedOn(home, "pipe")
+		for _, set := range []func(*pipe.OpenOp){reading, writing} {
+			op := r.hosts[0].start(name, set)
+			r.hosts[0].sync()
+			if !op.Cancel() {
+				t.Errorf("home %s: an open that waits is not withdrawn", home)
+			}
+			r.net.Cut("h1", "h2", true)
+			op = r.hosts[0].start(name, set)
+			if !op.Cancel() {
+				if op.wait(); !errors.Is(op.Err, context.Canceled) {
+					t.Errorf("home %s: %v", home, op.Err)
+				}
+			}
+			r.net.Cut("h1", "h2", false)
+		}
+	}
+}
