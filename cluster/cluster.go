@@ -263,7 +263,7 @@ func (c *Cluster) answered(from peer.ID, m *peer.Message) {
 
 // lose ends all that was between this broker and a peer whose session has ended.
 func (c *Cluster) lose(id peer.ID, err error) {
-	c.log.Warn("lost a peer", "peer", id, "error", err)
+	c.log.Debug("lost a peer", "peer", id, "error", err)
 	c.registry.lose(id)
 	for _, t := range c.ties {
 		if t.home == id {

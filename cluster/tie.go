@@ -79,8 +79,7 @@ const leaveLimit = time.Second
 
 // Leave is broker.Peers'. The round that e may be in goes on. A partner that e has met
 // may have opened and written already: a signal which that brings about, as SIGCHLD,
-// must not undo the meeting, or what was written is for nobody. In the kernel a
-// partner that has come counts more than a signal, too (fs/pipe.c, wait_for_partner).
+// must not undo the meeting, or what was written is for nobody.
 func (c *Cluster) Leave(p *pipe.Pipe, e *broker.Entering) {
 	c.events.post(func() {
 		t := c.ties[p]

@@ -7,6 +7,7 @@ package link
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -192,12 +193,21 @@ func (h *hub) lose(r *remote, err error) {
 	h.losses = append(h.losses, loss{id: r.id, err: err})
 	h.lossMu.Unlock()
 	h.untold.Add(1)
-	level := slog.LevelWarn
-	if !s.standing() && r.stat.Lost > 1 {
-		level = slog.LevelDebug // a peer that does not answer was told of
-	}
-	h.cfg.Log.Log(context.Background(), level, "the session with a peer is lost", "peer", r.id, "error", err, "stood", s.standing())
+	h.cfg.Log.Log(context.Background(), r.lossLevel(s, err), "the session with a peer is lost", "peer", r.id, "error", err, "stood", s.standing())
 	h.rouse()
+}
+
+// lossLevel is for whom the loss of a session is news.
+func (r *remote) lossLevel(s *session, err error) slog.Level {
+	switch {
+	case r.down:
+		return slog.LevelDebug // membership has said why
+	case !s.standing() && r.stat.Lost > 1:
+		return slog.LevelDebug // a peer that does not answer was told of
+	case errors.Is(err, ErrReset):
+		return slog.LevelInfo // the peer has said why, or this host is leaving
+	}
+	return slog.LevelWarn
 }
 
 // fail ends a session; the receiving side calls it.

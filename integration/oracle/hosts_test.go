@@ -44,7 +44,7 @@ func TestBetweenHosts(t *testing.T) {
 				t.Run(way.name, func(t *testing.T) {
 					c := <-clusters
 					defer func() { clusters <- c }()
-					compare(t, sc.name, fifo, way.dirs(c), known(way.name), true, &hung)
+					compare(t, sc.name, fifo, way.dirs(c), differences(), true, &hung)
 				})
 			}
 		})

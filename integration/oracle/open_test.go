@@ -15,7 +15,8 @@ func openScenarios() []scenario {
 		{"open/writer first", func(s *script) { openWaits(s, wronly, rdonly) }},
 		{"open/both at once", openBothAtOnce},
 		{"open/three readers wait for one writer", openThreeReaders},
-		{"open/three writers wait for one reader", openThreeWriters},
+		{"open/three writers wait for one reader", func(s *script) { openThreeWriters(s, false) }},
+		{"open/three writers wait, and write in turn", func(s *script) { openThreeWriters(s, true) }},
 		{"open/non-blocking reader lets a writer in", openWriterByNonblockingReader},
 		{"open/both ways lets a reader in", func(s *script) { openByBothWays(s, rdonly) }},
 		{"open/both ways lets a writer in", func(s *script) { openByBothWays(s, wronly) }},
@@ -91,7 +92,8 @@ func openThreeReaders(s *script) {
 	}
 }
 
-func openThreeWriters(s *script) {
+// openThreeWriters has what each writes read before the next does, or all together.
+func openThreeWriters(s *script, inTurn bool) {
 	s.fifo("p")
 	var waiting []*call
 	for range 3 {
@@ -103,9 +105,15 @@ func openThreeWriters(s *script) {
 	rfd := r.do(open("p", rdonly)).fd()
 	for _, c := range waiting {
 		wfd := c.wait().fd()
-		c.a.do(write(wfd, c.a.String()+" "))
+		text := c.a.String() + " "
+		c.a.do(write(wfd, text))
+		if inTurn {
+			r.do(drain(rfd, int64(len(text)), 100))
+		}
 	}
-	r.do(drain(rfd, 8, 100))
+	if !inTurn {
+		r.do(drain(rfd, 8, 100))
+	}
 }
 
 func openWriterByNonblockingReader(s *script) {

@@ -44,7 +44,7 @@ var reasons = map[string]string{
 const mixed = "mixed"
 
 // notMixed says which scenarios are about one buffer and one order, and what there is
-// instead where several hosts write, or several read.
+// instead where several hosts write.
 var notMixed = map[string]string{
 	"atomic/blocked small writes stay whole": "each host with writers has a buffer of its own",
 	"open/three writers wait for one reader": "what writers on two hosts write has no common order",
