@@ -90,8 +90,11 @@ func (l *ledger) weigh() {
 	waits, writers := false, len(l.r.writers)
 	for _, h := range l.near {
 		waits = waits || len(h.reads) > 0
-		s := h.o.Reader.Ready(nil)
-		if s&Readable == 0 && (l.r.basin.bytes() > 0) || s&Hangup != 0 && (writers > 0 || lent > 0) {
+		s, takable := h.o.Reader.Ready(nil), l.r.basin.bytes()
+		if lent > 0 { // older than what lies here
+			takable -= l.r.shared.bytes
+		}
+		if s&Readable == 0 && takable > 0 || s&Hangup != 0 && (writers > 0 || lent > 0) {
 			l.t.Errorf("ready is %v with %d bytes, %d writers, %d lent", s, l.r.basin.bytes(), writers, lent)
 		}
 		for _, x := range h.reads {
