@@ -55,6 +55,7 @@ type Node struct {
 	pins      int        // opens under way
 	pipe      *pipe.Pipe // nil until the first open
 	bytes     uint64     // written to pipes that the name stood for before
+	own       uint64     // of bytes: by this host's writers
 }
 
 // Kind returns what n is.
@@ -81,6 +82,7 @@ func (n *Node) retire() {
 	s := n.pipe.Stat()
 	n.pipe = nil
 	n.bytes += s.Written
+	n.own += s.OwnWritten
 	n.mtime = later(n.mtime, s.WroteAt)
 	n.atime = later(n.atime, s.ReadAt)
 }
@@ -126,7 +128,8 @@ type Attr struct {
 	Atime, Mtime, Ctime time.Time
 	Mode                pipe.Mode // pipes only, and below
 	Stat                pipe.Stat
-	Bytes               uint64 // written ever under this name
+	Bytes               uint64 // written ever under this name, and come from other hosts
+	Own                 uint64 // of Bytes: written by this host's writers
 }
 
 // Attr returns n's attributes.
@@ -137,7 +140,7 @@ func (b *Broker) Attr(n *Node) Attr {
 }
 
 func (b *Broker) attr(n *Node) Attr {
-	a := Attr{Owner: n.owner, ID: n.ID, Kind: n.kind, Links: 1, Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime, Mode: n.mode, Bytes: n.bytes}
+	a := Attr{Owner: n.owner, ID: n.ID, Kind: n.kind, Links: 1, Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime, Mode: n.mode, Bytes: n.bytes, Own: n.own}
 	switch {
 	case n.parent == nil && n != b.root:
 		a.Links = 0
@@ -147,6 +150,7 @@ func (b *Broker) attr(n *Node) Attr {
 	if n.pipe != nil {
 		a.Stat = n.pipe.Stat()
 		a.Bytes += a.Stat.Written
+		a.Own += a.Stat.OwnWritten
 		a.Mtime, a.Atime = later(a.Mtime, a.Stat.WroteAt), later(a.Atime, a.Stat.ReadAt)
 	}
 	return a

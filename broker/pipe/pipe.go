@@ -67,6 +67,7 @@ type Pipe struct {
 	armed   int            // ends that wait to be notified
 
 	written, read   uint64    // bytes ever
+	fed             uint64    // of written: by remote writers
 	wroteAt, readAt time.Time // of the last bytes
 }
 
@@ -96,9 +97,14 @@ type Stat struct {
 	Mode             Mode
 	Readers, Writers []Info
 	Buffered         int    // bytes waiting for a reader
-	Written, Read    uint64 // bytes since the pipe was made
+	Written, Read    uint64 // bytes since the pipe was made; what has come from other hosts and gone back is not counted
 	WroteAt, ReadAt  time.Time
 	Spent            bool
+
+	// Of the bytes that this host's writers have written, wherever they are now. Summed
+	// over the hosts that a pipe has ends on they tell of each byte once.
+	OwnWritten  uint64
+	OwnBuffered int // no reader has taken them, on any host; in Fanout: not the slowest
 }
 
 // Open reports whether any end is open.
@@ -109,9 +115,10 @@ func (p *Pipe) Stat() Stat {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Stat{
-		Mode: p.cfg.Mode, Buffered: p.buffered(), Written: p.written, Read: p.read,
-		WroteAt: p.wroteAt, ReadAt: p.readAt, Spent: p.spent,
+		Mode: p.cfg.Mode, Written: p.written, Read: p.read, WroteAt: p.wroteAt, ReadAt: p.readAt, Spent: p.spent,
+		OwnWritten: p.written - p.fed, OwnBuffered: p.ownBuffered(),
 	}
+	s.Buffered = max(p.buffered(), s.OwnBuffered)
 	for _, r := range p.readers {
 		s.Readers = append(s.Readers, r.info)
 	}
@@ -135,8 +142,26 @@ func (p *Pipe) buffered() int {
 	n := p.basin.bytes() + p.shared.lent
 	for _, r := range p.readers {
 		if p.cfg.Mode == Fanout {
-			n = max(n, r.from.bytes()+r.queue.lent)
+			n = max(n, r.from.bytes(), r.queue.held())
 		}
+	}
+	return n
+}
+
+// ownBuffered counts what this host's writers have written and the slowest reader has
+// not taken. The readers of another host have one here for each writer.
+func (p *Pipe) ownBuffered() int {
+	if p.cfg.Mode != Fanout {
+		return p.shared.held()
+	}
+	n, far := 0, make(map[string]int)
+	for _, r := range p.readers {
+		held := r.queue.held()
+		if r.remote {
+			far[r.info.Host] += held
+			held = far[r.info.Host]
+		}
+		n = max(n, held)
 	}
 	return n
 }

@@ -254,7 +254,7 @@ func (p *Pipe) room(w *Writer) int {
 		if q.claimed {
 			return 0
 		}
-		room = min(room, p.limit(q)-q.bytes-q.lent)
+		room = min(room, p.limit(q)-q.held())
 	}
 	return room
 }
@@ -286,7 +286,7 @@ func (p *Pipe) limit(q *queue) int {
 // if q is empty and could never hold them, or if a read waits for more than is
 // there: else reader and writer would wait for each other.
 func (p *Pipe) fits(q *queue, n int) bool {
-	held := q.bytes + q.lent
+	held := q.held()
 	return n <= p.limit(q)-held || held == 0 && n > p.cfg.Capacity || p.lacks(q)
 }
 
