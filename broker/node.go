@@ -5,7 +5,9 @@
 package broker
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -269,32 +271,41 @@ func (b *Broker) List(ctx context.Context, dir *Node) ([]Child, error) {
 	return list, nil
 }
 
-// Each calls f for every pipe that has a name, with its path, in no order; it
-// stops when f returns an error and returns that.
-func (b *Broker) Each(f func(path string, a Attr) error) error {
-	type named struct {
-		path string
-		attr Attr
+// Each calls f for every pipe that has a name, with its path, in the order of paths
+// and from the first one behind a path on; it stops when f returns an error and
+// returns that. What it tells of a pipe was so when f was called.
+func (b *Broker) Each(behind string, f func(path string, a Attr) error) error {
+	all := b.named(behind)
+	slices.SortFunc(all, func(a, b named) int { return cmp.Compare(a.path, b.path) })
+	for _, x := range all {
+		if err := f(x.path, b.Attr(x.node)); err != nil {
+			return err
+		}
 	}
-	var all []named
+	return nil
+}
+
+type named struct {
+	path string
+	node *Node
+}
+
+func (b *Broker) named(behind string) (all []named) {
 	b.mu.RLock()
+	defer b.mu.RUnlock()
 	var walk func(n *Node)
 	walk = func(n *Node) {
 		for _, c := range n.children {
 			if c.kind == Pipe {
-				all = append(all, named{c.path(), b.attr(c)})
+				if path := c.path(); path > behind {
+					all = append(all, named{path, c})
+				}
 			}
 			walk(c)
 		}
 	}
 	walk(b.root)
-	b.mu.RUnlock()
-	for _, x := range all {
-		if err := f(x.path, x.attr); err != nil {
-			return err
-		}
-	}
-	return nil
+	return all
 }
 
 // Walk finds the node at a path from the root; the empty path is the root.

@@ -21,8 +21,8 @@ import (
 type Config struct {
 	Self     peer.ID
 	Capacity int // bytes that readers here let be sent ahead for a pipe; 0: pipe.DefaultCapacity
-	// Tell answers what another broker asks of this one, from any goroutine. Nil:
-	// nothing is told.
+	// Tell answers what another broker asks of this one, from any goroutine, in at
+	// most MaxAnswer bytes; nil: it does not know the question. A Tell of nil knows none.
 	Tell func(question string) []byte
 	Log  *slog.Logger // nil: none
 }
