@@ -63,6 +63,8 @@ type Pipe struct {
 	reading list[*ReadOp]  // reads waiting for bytes
 	writing list[*WriteOp] // writes waiting for room, in the order they came
 	hungry  int            // waiting reads that want more at once than the capacity
+	lost    error          // what the last remote writer was lost for; nil: none was
+	lostNth uint64         // the highest nth of those
 	faulty  bool           // reads that wait may have a fault to tell
 	armed   int            // ends that wait to be notified
 
@@ -236,6 +238,9 @@ func (p *Pipe) attach(op *OpenOp) {
 		if p.cfg.Mode == Fanout {
 			r.own.queues = []*queue{&r.queue}
 			r.from = &r.own
+			if op.wOpens < p.lostNth {
+				r.fault = p.lost // it was on its way to a writer that it can have no queue of
+			}
 		}
 		p.addReader(r)
 		op.Reader = r
@@ -256,6 +261,7 @@ func (p *Pipe) addReader(r *Reader) {
 func (p *Pipe) addWriter(w *Writer) {
 	p.writers = append(p.writers, w)
 	p.wOpens++
+	w.nth = p.wOpens
 	p.paired = p.paired || len(p.readers) > 0
 }
 
@@ -428,9 +434,11 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 func (p *Pipe) markLoss(w *Writer, cause error) {
 	switch {
 	case w.remote:
+		w.meet() // those who wait for its first byte
 		for _, q := range w.inboxes {
 			q.pushMark(cause)
 		}
+		p.lost, p.lostNth = cause, max(p.lostNth, w.nth)
 	case p.cfg.Mode == Fanout:
 		for q := range w.outlets() {
 			q.pushMark(cause)

@@ -19,6 +19,7 @@ type Writer struct {
 	patient bool
 
 	rOpens   uint64    // the pipe's count when this opened
+	nth      uint64    // which of the pipe's opens for writing it is, from 1 on
 	met      bool      // a reader was there when this opened
 	begun    bool      // Fanout: the first byte is in and the audience is fixed
 	audience []*Reader // Fanout: who gets this writer's bytes
