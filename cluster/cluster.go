@@ -64,8 +64,8 @@ type Cluster struct {
 	lastCall uint64
 	due      []*inflow // owe their peer a Credit
 	timer    *time.Timer
-	head     []byte        // the message being put together
-	drained  chan struct{} // closed when nothing is left to drain; nil: nobody waits
+	head     []byte // the message being put together
+	leaving  leaving
 }
 
 type outKey struct {
@@ -104,34 +104,6 @@ func (c *Cluster) Start(links link.Links) {
 	c.timer = time.AfterFunc(time.Hour, func() { c.events.post(c.payDue) })
 	c.timer.Stop()
 	c.running.Go(func() { c.run(ctx) })
-}
-
-// Drain waits until other hosts have read what writers that have closed left here.
-func (c *Cluster) Drain(ctx context.Context) error {
-	drained := make(chan struct{})
-	c.events.post(func() {
-		c.drained = drained
-		c.checkDrained()
-	})
-	select {
-	case <-drained:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (c *Cluster) checkDrained() {
-	if c.drained == nil {
-		return
-	}
-	for _, o := range c.outs {
-		if o.t.ends()&peer.Writes == 0 {
-			return
-		}
-	}
-	close(c.drained)
-	c.drained = nil
 }
 
 // Close ends the core and waits for it. Close the broker first, then the links:
