@@ -138,13 +138,22 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-func TestEachStops(t *testing.T) {
+func TestEach(t *testing.T) {
 	b := New(Config{})
-	for _, name := range []string{"a", "b", "c"} {
+	d := mustMake(t, b, b.Root(), "b", Dir)
+	for _, name := range []string{"c", "a", "b.c"} {
 		mustMake(t, b, b.Root(), name, Pipe)
 	}
+	mustMake(t, b, d, "x", Pipe)
+	for behind, want := range map[string]string{"": "a b.c b/x c", "a": "b.c b/x c", "b": "b.c b/x c", "b.c": "b/x c", "b0": "c", "c": ""} {
+		var got []string
+		_ = b.Each(behind, func(path string, _ Attr) error { got = append(got, path); return nil })
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("behind %q: %s, want %s", behind, s, want)
+		}
+	}
 	stop, n := errors.New("stop"), 0
-	if err := b.Each(func(string, Attr) error { n++; return stop }); err != stop || n != 1 {
+	if err := b.Each("", func(string, Attr) error { n++; return stop }); err != stop || n != 1 {
 		t.Error(err, n)
 	}
 }

@@ -5,7 +5,9 @@
 package broker
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +57,7 @@ type Node struct {
 	pins      int        // opens under way
 	pipe      *pipe.Pipe // nil until the first open
 	bytes     uint64     // written to pipes that the name stood for before
+	own       uint64     // of bytes: by this host's writers
 }
 
 // Kind returns what n is.
@@ -81,6 +84,7 @@ func (n *Node) retire() {
 	s := n.pipe.Stat()
 	n.pipe = nil
 	n.bytes += s.Written
+	n.own += s.OwnWritten
 	n.mtime = later(n.mtime, s.WroteAt)
 	n.atime = later(n.atime, s.ReadAt)
 }
@@ -126,7 +130,8 @@ type Attr struct {
 	Atime, Mtime, Ctime time.Time
 	Mode                pipe.Mode // pipes only, and below
 	Stat                pipe.Stat
-	Bytes               uint64 // written ever under this name
+	Bytes               uint64 // written ever under this name, and come from other hosts
+	Own                 uint64 // of Bytes: written by this host's writers
 }
 
 // Attr returns n's attributes.
@@ -137,7 +142,7 @@ func (b *Broker) Attr(n *Node) Attr {
 }
 
 func (b *Broker) attr(n *Node) Attr {
-	a := Attr{Owner: n.owner, ID: n.ID, Kind: n.kind, Links: 1, Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime, Mode: n.mode, Bytes: n.bytes}
+	a := Attr{Owner: n.owner, ID: n.ID, Kind: n.kind, Links: 1, Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime, Mode: n.mode, Bytes: n.bytes, Own: n.own}
 	switch {
 	case n.parent == nil && n != b.root:
 		a.Links = 0
@@ -147,6 +152,7 @@ func (b *Broker) attr(n *Node) Attr {
 	if n.pipe != nil {
 		a.Stat = n.pipe.Stat()
 		a.Bytes += a.Stat.Written
+		a.Own += a.Stat.OwnWritten
 		a.Mtime, a.Atime = later(a.Mtime, a.Stat.WroteAt), later(a.Atime, a.Stat.ReadAt)
 	}
 	return a
@@ -265,32 +271,41 @@ func (b *Broker) List(ctx context.Context, dir *Node) ([]Child, error) {
 	return list, nil
 }
 
-// Each calls f for every pipe that has a name, with its path, in no order; it
-// stops when f returns an error and returns that.
-func (b *Broker) Each(f func(path string, a Attr) error) error {
-	type named struct {
-		path string
-		attr Attr
+// Each calls f for every pipe that has a name, with its path, in the order of paths
+// and from the first one behind a path on; it stops when f returns an error and
+// returns that. What it tells of a pipe was so when f was called.
+func (b *Broker) Each(behind string, f func(path string, a Attr) error) error {
+	all := b.named(behind)
+	slices.SortFunc(all, func(a, b named) int { return cmp.Compare(a.path, b.path) })
+	for _, x := range all {
+		if err := f(x.path, b.Attr(x.node)); err != nil {
+			return err
+		}
 	}
-	var all []named
+	return nil
+}
+
+type named struct {
+	path string
+	node *Node
+}
+
+func (b *Broker) named(behind string) (all []named) {
 	b.mu.RLock()
+	defer b.mu.RUnlock()
 	var walk func(n *Node)
 	walk = func(n *Node) {
 		for _, c := range n.children {
 			if c.kind == Pipe {
-				all = append(all, named{c.path(), b.attr(c)})
+				if path := c.path(); path > behind {
+					all = append(all, named{path, c})
+				}
 			}
 			walk(c)
 		}
 	}
 	walk(b.root)
-	b.mu.RUnlock()
-	for _, x := range all {
-		if err := f(x.path, x.attr); err != nil {
-			return err
-		}
-	}
-	return nil
+	return all
 }
 
 // Walk finds the node at a path from the root; the empty path is the root.

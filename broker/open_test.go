@@ -407,7 +407,7 @@ func TestTreeUnderLoad(t *testing.T) {
 					b.Usage()
 					closeEnds(op)
 				case 3:
-					_ = b.Each(func(string, Attr) error { return nil })
+					_ = b.Each("", func(string, Attr) error { return nil })
 					if n, err := b.Walk(t.Context(), "d/"+name); err == nil {
 						b.Attr(n)
 					}

@@ -467,7 +467,7 @@ func (w *walk) compare() {
 	if n := w.b.Usage().Names; n != len(w.tree)+1 {
 		w.t.Errorf("%d names, want %d", n, len(w.tree)+1)
 	}
-	_ = w.b.Each(func(p string, a Attr) error {
+	_ = w.b.Each("", func(p string, a Attr) error {
 		if x := w.tree[p]; x == nil || x.kind != Pipe || a.ID != x.node.ID {
 			w.t.Errorf("each: %s", p)
 		}

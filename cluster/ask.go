@@ -8,23 +8,61 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/cluster/link"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
-// Told is what a broker answered to a question.
-type Told struct {
-	From peer.ID
-	Text []byte // nil if Err is not
-	Err  error
+// MaxAnswer bounds the answer to a question in bytes. A message that is too long for a
+// link would cost the session, so a longer answer is not sent: the asker gets ErrUntold.
+const MaxAnswer = link.DefaultMaxMessage / 2
+
+// told is what a broker answered to a question.
+type told struct {
+	from peer.ID
+	text []byte // nil if err is not
+	err  error
 }
 
-// AskAll puts a question to every other live broker and waits for the answers,
-// in no order. One that has not answered when ctx ends has its cause as Err. The
+func toldBy(id peer.ID, m *peer.Message, err error) told {
+	switch {
+	case err != nil:
+		return told{from: id, err: err}
+	case m.Status != peer.OK:
+		return told{from: id, err: fmt.Errorf("%v: %w", id, ErrUntold)}
+	}
+	return told{from: id, text: m.Text}
+}
+
+// Ask puts a question to another broker and waits for the answer: see Config.Tell.
+//
+// Errors: ErrDown, ErrLost, ErrUntold; the context's cause; pipe.ErrClosed after Close.
+func (c *Cluster) Ask(ctx context.Context, to peer.ID, question string) ([]byte, error) {
+	answer := make(chan told, 1)
+	err := c.do(ctx, func() {
+		c.ask(to, &peer.Message{Kind: peer.Ask, Text: []byte(question)}, func(m *peer.Message, err error) {
+			answer <- toldBy(to, m, err)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case t := <-answer:
+		return t.text, t.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%v: %w", to, context.Cause(ctx))
+	case <-c.life.Done():
+		return nil, pipe.ErrClosed
+	}
+}
+
+// askAll puts a question to every other live broker and waits for the answers,
+// in no order. One that has not answered when ctx ends has its cause as err. The
 // error is the context's, when the question could not even be put.
-func (c *Cluster) AskAll(ctx context.Context, question string) ([]Told, error) {
+func (c *Cluster) askAll(ctx context.Context, question string) ([]told, error) {
 	var asked []peer.ID
-	answers := make(chan Told)
+	answers := make(chan told)
 	over := make(chan struct{}) // nobody takes answers any more
 	defer close(over)
 	err := c.do(ctx, func() {
@@ -34,10 +72,7 @@ func (c *Cluster) AskAll(ctx context.Context, question string) ([]Told, error) {
 			}
 			asked = append(asked, id)
 			c.ask(id, &peer.Message{Kind: peer.Ask, Text: []byte(question)}, func(m *peer.Message, err error) {
-				t := Told{From: id, Err: err}
-				if err == nil {
-					t.Text = m.Text
-				}
+				t := toldBy(id, m, err)
 				c.running.Go(func() {
 					select {
 					case answers <- t:
@@ -54,15 +89,15 @@ func (c *Cluster) AskAll(ctx context.Context, question string) ([]Told, error) {
 	for _, id := range asked {
 		waiting[id] = true
 	}
-	var all []Told
+	var all []told
 	for len(waiting) > 0 {
 		select {
 		case t := <-answers:
-			delete(waiting, t.From)
+			delete(waiting, t.from)
 			all = append(all, t)
 		case <-ctx.Done():
 			for id := range waiting {
-				all = append(all, Told{From: id, Err: fmt.Errorf("%v: %w", id, context.Cause(ctx))})
+				all = append(all, told{from: id, err: fmt.Errorf("%v: %w", id, context.Cause(ctx))})
 			}
 			return all, nil
 		}
@@ -80,10 +115,24 @@ func (c *Cluster) serveAsk(from peer.ID, m *peer.Message) {
 		c.running.Go(func() { c.serveLook(from, req, question) })
 	default:
 		c.running.Go(func() {
-			text := c.cfg.Tell(question)
-			c.events.post(func() { c.send(from, &peer.Message{Kind: peer.Told, Req: req, Text: text}) })
+			answer := c.answer(from, question)
+			answer.Req = req
+			c.events.post(func() { c.send(from, answer) })
 		})
 	}
+}
+
+func (c *Cluster) answer(from peer.ID, question string) *peer.Message {
+	text := c.cfg.Tell(question)
+	switch {
+	case text == nil:
+		c.log.Warn("question not understood", "peer", from, "question", question)
+		return &peer.Message{Kind: peer.Told, Status: peer.Unknown}
+	case len(text) > MaxAnswer:
+		c.log.Warn("answer too long", "peer", from, "question", question, "size", len(text), "most", MaxAnswer)
+		return &peer.Message{Kind: peer.Told, Status: peer.Unknown}
+	}
+	return &peer.Message{Kind: peer.Told, Text: text}
 }
 
 // Peers returns what is known of the links to the other live brokers.

@@ -21,8 +21,8 @@ import (
 type Config struct {
 	Self     peer.ID
 	Capacity int // bytes that readers here let be sent ahead for a pipe; 0: pipe.DefaultCapacity
-	// Tell answers what another broker asks of this one, from any goroutine. Nil:
-	// nothing is told.
+	// Tell answers what another broker asks of this one, from any goroutine, in at
+	// most MaxAnswer bytes; nil: it does not know the question. A Tell of nil knows none.
 	Tell func(question string) []byte
 	Log  *slog.Logger // nil: none
 }
@@ -64,8 +64,8 @@ type Cluster struct {
 	lastCall uint64
 	due      []*inflow // owe their peer a Credit
 	timer    *time.Timer
-	head     []byte        // the message being put together
-	drained  chan struct{} // closed when nothing is left to drain; nil: nobody waits
+	head     []byte // the message being put together
+	leaving  leaving
 }
 
 type outKey struct {
@@ -104,34 +104,6 @@ func (c *Cluster) Start(links link.Links) {
 	c.timer = time.AfterFunc(time.Hour, func() { c.events.post(c.payDue) })
 	c.timer.Stop()
 	c.running.Go(func() { c.run(ctx) })
-}
-
-// Drain waits until other hosts have read what writers that have closed left here.
-func (c *Cluster) Drain(ctx context.Context) error {
-	drained := make(chan struct{})
-	c.events.post(func() {
-		c.drained = drained
-		c.checkDrained()
-	})
-	select {
-	case <-drained:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (c *Cluster) checkDrained() {
-	if c.drained == nil {
-		return
-	}
-	for _, o := range c.outs {
-		if o.t.ends()&peer.Writes == 0 {
-			return
-		}
-	}
-	close(c.drained)
-	c.drained = nil
 }
 
 // Close ends the core and waits for it. Close the broker first, then the links:

@@ -11,4 +11,6 @@ var (
 	ErrDown = errors.New("peer is down")
 	// ErrLost: the session with a peer ended before it answered.
 	ErrLost = errors.New("peer was lost")
+	// ErrUntold: a peer does not know the question, or its answer would be too long.
+	ErrUntold = errors.New("peer has no answer")
 )

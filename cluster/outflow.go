@@ -32,6 +32,7 @@ type outflow struct {
 	flowing bool         // its writers are there
 	ended   bool         // End was sent
 	held    bool         // a writer is about to open: no End meanwhile
+	parted  bool         // this broker ends: no End any more
 
 	contended bool   // others want the bytes, too: send only what is asked for
 	asked     uint64 // contended: bytes that are waited for there
@@ -42,6 +43,9 @@ type outflow struct {
 }
 
 func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
+	if c.leaving.parted {
+		return // the other learns that we have gone, which is the answer
+	}
 	t := c.byReg[m.To]
 	answer := &peer.Message{Kind: peer.Subscribed, Req: m.Req, Status: peer.Unknown}
 	if t == nil || t.adrift || !t.writes(m.Writer) {
@@ -96,6 +100,12 @@ func (o *outflow) keep() bool {
 	return o.held
 }
 
+func (o *outflow) part() {
+	o.mu.Lock()
+	o.parted = true
+	o.mu.Unlock()
+}
+
 func (o *outflow) wake() {
 	o.mu.Lock()
 	o.awake = true
@@ -114,8 +124,12 @@ func (o *outflow) Next(most int) (lm link.Message, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	lm, ok = o.next(most)
-	if o.awake = ok; ok {
+	o.awake = ok
+	switch {
+	case ok:
 		o.t.c.moved.Add(1)
+	case o.parted:
+		o.t.c.events.post(o.t.c.checkLeaving)
 	}
 	return lm, ok
 }
@@ -146,7 +160,7 @@ func (o *outflow) next(most int) (lm link.Message, ok bool) {
 			o.kept = append(o.kept, c.Retain())
 		}
 		lm.Body = chunks
-	case end && !o.held && !(o.contended && o.sent > o.settled): // else they may be recalled
+	case end && !o.held && !o.parted && !(o.contended && o.sent > o.settled): // else they may be recalled
 		o.ended = true
 		m.Kind = peer.End
 	default:
@@ -313,5 +327,5 @@ func (o *outflow) finish(rest []pipe.Chunk) {
 	delete(o.t.c.outs, outKey{o.to, o.stream})
 	delete(o.t.outs, outKey{o.to, o.stream})
 	o.t.settle()
-	o.t.c.checkDrained()
+	o.t.c.checkLeaving()
 }

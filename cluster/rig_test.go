@@ -29,6 +29,7 @@ type rig struct {
 	hosts []*host
 
 	timeout time.Duration // after which a session is lost
+	tell    func(h *host, question string) []byte
 }
 
 type host struct {
@@ -63,7 +64,7 @@ func (r *rig) add(node string, boot uint64) *host {
 	if os.Getenv("ZPIPES_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("on", node)
 	}
-	h.cluster = New(Config{Self: h.id, Log: log})
+	h.cluster = New(Config{Self: h.id, Log: log, Tell: func(question string) []byte { return r.tell(h, question) }})
 	h.broker = broker.New(broker.Config{Peers: h.cluster})
 	var err error
 	h.links, err = r.net.Join(link.Config{ID: h.id, Handler: h.cluster, Log: log, FailureTimeout: r.timeout})

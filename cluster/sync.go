@@ -59,20 +59,20 @@ func (c *Cluster) lookAtAll(ctx context.Context, question string) ([]look, error
 		return nil, err
 	}
 	all := []look{<-own}
-	told, err := c.AskAll(ctx, question)
+	answers, err := c.askAll(ctx, question)
 	if err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range told {
-		if t.Err != nil {
-			return nil, t.Err
+	for _, t := range answers {
+		if t.err != nil {
+			return nil, t.err
 		}
 		var l look
-		if err := json.Unmarshal(t.Text, &l); err != nil {
-			return nil, fmt.Errorf("%v: %w", t.From, err)
+		if err := json.Unmarshal(t.text, &l); err != nil {
+			return nil, fmt.Errorf("%v: %w", t.from, err)
 		}
 		all = append(all, l)
 	}
@@ -82,7 +82,7 @@ func (c *Cluster) lookAtAll(ctx context.Context, question string) ([]look, error
 
 // serveLook answers a look; it runs on a goroutine of its own.
 func (c *Cluster) serveLook(from peer.ID, req uint64, question string) {
-	_, _ = c.AskAll(c.life, askFence) // who does not answer is lost, and the asker will know
+	_, _ = c.askAll(c.life, askFence) // who does not answer is lost, and the asker will know
 	c.events.post(func() {
 		text, _ := json.Marshal(c.look(question)) // it has nothing that JSON has not
 		c.send(from, &peer.Message{Kind: peer.Told, Req: req, Text: text})

@@ -92,6 +92,6 @@ type Pipe struct {
 	Readers  []pipe.Info `json:"readers"`
 	Writers  []pipe.Info `json:"writers"`
 	Buffered int         `json:"buffered"` // bytes waiting for a reader
-	Written  uint64      `json:"written"`  // bytes ever written under this name
+	Written  uint64      `json:"written"`  // bytes ever written under this name here, or come here
 	Changed  time.Time   `json:"changed"`  // last write, or when it was made
 }

@@ -29,9 +29,12 @@ func (l *ledger) check() {
 			l.t.Errorf("%d bytes are lent, and the pipe says %d", n, b.r.lent)
 		}
 	}
-	in := l.balance()
+	in, own, put := l.balance()
+	if n := l.r.Stat().OwnWritten; n != uint64(put) {
+		l.t.Errorf("writers here have written %d bytes by the ledger, %d by the pipe", put, n)
+	}
 	if !open {
-		l.gone = in
+		l.gone, l.goneOwn = in, own
 		l.far, l.near = nil, nil
 	}
 	// A whole write may go beyond the limit once; and if a reader here waits, what was
@@ -46,13 +49,18 @@ func (l *ledger) check() {
 		if n := in - l.gone; n != l.inside() {
 			l.t.Errorf("%d bytes are in the pipe by the ledger, %d by the pipe", n, l.inside())
 		}
+		if n, told := own-l.goneOwn, l.r.Stat().OwnBuffered; n != told {
+			l.t.Errorf("%d bytes of writers here are unread by the ledger, %d by the pipe", n, told)
+		}
 		l.weigh()
 	}
 }
 
-// balance is what ever went in less what came out.
-func (l *ledger) balance() (n int) {
+// balance is what ever went in less what came out, how much of that is of writers
+// here, and how much those have ever put in.
+func (l *ledger) balance() (in, own, put int) {
 	for _, w := range l.pages {
+		n := 0
 		w.open = pending(w.open, func(x *ledgerWrite) bool {
 			if x.x.dones > 0 {
 				w.took += x.x.N
@@ -62,11 +70,18 @@ func (l *ledger) balance() (n int) {
 			return x.x.dones == 0
 		})
 		n += w.took
+		if w.far == nil {
+			put += n
+		}
 		for _, times := range w.at {
 			n -= times * unit
 		}
+		in += n
+		if w.far == nil {
+			own += n
+		}
 	}
-	return n
+	return in, own, put
 }
 
 // weigh compares what the pipe says of itself with what it has.

@@ -88,17 +88,18 @@ type hearer struct {
 }
 
 type ledger struct {
-	t      *testing.T
-	r      *rig
-	data   []byte
-	mode   Mode
-	limit  int
-	pages  []*page
-	far    []*borrower
-	near   []*hearer
-	losses int
-	gone   int // bytes that vanished with the last end
-	spare  int // the most that was granted beyond the limit since the pipe was empty
+	t       *testing.T
+	r       *rig
+	data    []byte
+	mode    Mode
+	limit   int
+	pages   []*page
+	far     []*borrower
+	near    []*hearer
+	losses  int
+	gone    int // bytes that vanished with the last end
+	goneOwn int // of them: of writers here
+	spare   int // the most that was granted beyond the limit since the pipe was empty
 }
 
 func newLedger(t *testing.T, pool *Pool, data []byte) *ledger {

@@ -154,3 +154,36 @@ func TestLossOfAnotherAudience(t *testing.T) {
 	r.read(a, 1, 1).is(t, []byte("x"), nil)
 	r.read(a, 1, 1).is(t, nil, ErrPeerLost)
 }
+
+// TestLossBeforeFirstByte: a remote writer's loss is told to those who wait for its
+// first byte and to those who were on their way, but not to who comes later.
+func TestLossBeforeFirstByte(t *testing.T) {
+	for _, mode := range []Mode{Fifo, Fanout} {
+		r := newRig(t, mode, 0)
+		arrive := func() *opened {
+			o := &opened{OpenOp: OpenOp{Read: true, NonBlock: true}}
+			o.Done = func(*OpenOp) { o.dones++ }
+			r.Arrive(&o.OpenOp)
+			return o
+		}
+		open := func(o *opened) *Reader {
+			if err := r.Pipe.Open(&o.OpenOp); err != nil || o.Err != nil {
+				t.Fatal(err, o.Err)
+			}
+			r.ends = append(r.ends, o)
+			return o.Reader
+		}
+		here, onItsWay := r.reader(), arrive()
+		far, err := r.AttachWriter(Info{Host: "a"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := arrive()
+		r.lose(far)
+		for _, from := range []*Reader{open(onItsWay), here} {
+			r.read(from, 1, 1).is(t, nil, ErrPeerLost)
+			r.read(from, 1, 1).is(t, nil, io.EOF)
+		}
+		r.read(open(after), 1, 1).is(t, nil, io.EOF)
+	}
+}

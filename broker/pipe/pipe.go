@@ -63,10 +63,13 @@ type Pipe struct {
 	reading list[*ReadOp]  // reads waiting for bytes
 	writing list[*WriteOp] // writes waiting for room, in the order they came
 	hungry  int            // waiting reads that want more at once than the capacity
+	lost    error          // what the last remote writer was lost for; nil: none was
+	lostNth uint64         // the highest nth of those
 	faulty  bool           // reads that wait may have a fault to tell
 	armed   int            // ends that wait to be notified
 
 	written, read   uint64    // bytes ever
+	fed             uint64    // of written: by remote writers
 	wroteAt, readAt time.Time // of the last bytes
 }
 
@@ -96,9 +99,14 @@ type Stat struct {
 	Mode             Mode
 	Readers, Writers []Info
 	Buffered         int    // bytes waiting for a reader
-	Written, Read    uint64 // bytes since the pipe was made
+	Written, Read    uint64 // bytes since the pipe was made; what has come from other hosts and gone back is not counted
 	WroteAt, ReadAt  time.Time
 	Spent            bool
+
+	// Of the bytes that this host's writers have written, wherever they are now. Summed
+	// over the hosts that a pipe has ends on they tell of each byte once.
+	OwnWritten  uint64
+	OwnBuffered int // no reader has taken them, on any host; in Fanout: not the slowest
 }
 
 // Open reports whether any end is open.
@@ -109,9 +117,10 @@ func (p *Pipe) Stat() Stat {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Stat{
-		Mode: p.cfg.Mode, Buffered: p.buffered(), Written: p.written, Read: p.read,
-		WroteAt: p.wroteAt, ReadAt: p.readAt, Spent: p.spent,
+		Mode: p.cfg.Mode, Written: p.written, Read: p.read, WroteAt: p.wroteAt, ReadAt: p.readAt, Spent: p.spent,
+		OwnWritten: p.written - p.fed, OwnBuffered: p.ownBuffered(),
 	}
+	s.Buffered = max(p.buffered(), s.OwnBuffered)
 	for _, r := range p.readers {
 		s.Readers = append(s.Readers, r.info)
 	}
@@ -135,8 +144,26 @@ func (p *Pipe) buffered() int {
 	n := p.basin.bytes() + p.shared.lent
 	for _, r := range p.readers {
 		if p.cfg.Mode == Fanout {
-			n = max(n, r.from.bytes()+r.queue.lent)
+			n = max(n, r.from.bytes(), r.queue.held())
 		}
+	}
+	return n
+}
+
+// ownBuffered counts what this host's writers have written and the slowest reader has
+// not taken. The readers of another host have one here for each writer.
+func (p *Pipe) ownBuffered() int {
+	if p.cfg.Mode != Fanout {
+		return p.shared.held()
+	}
+	n, far := 0, make(map[string]int)
+	for _, r := range p.readers {
+		held := r.queue.held()
+		if r.remote {
+			far[r.info.Host] += held
+			held = far[r.info.Host]
+		}
+		n = max(n, held)
 	}
 	return n
 }
@@ -211,6 +238,9 @@ func (p *Pipe) attach(op *OpenOp) {
 		if p.cfg.Mode == Fanout {
 			r.own.queues = []*queue{&r.queue}
 			r.from = &r.own
+			if op.wOpens < p.lostNth {
+				r.fault = p.lost // it was on its way to a writer that it can have no queue of
+			}
 		}
 		p.addReader(r)
 		op.Reader = r
@@ -231,6 +261,7 @@ func (p *Pipe) addReader(r *Reader) {
 func (p *Pipe) addWriter(w *Writer) {
 	p.writers = append(p.writers, w)
 	p.wOpens++
+	w.nth = p.wOpens
 	p.paired = p.paired || len(p.readers) > 0
 }
 
@@ -403,9 +434,11 @@ func (p *Pipe) detachWriter(w *Writer, cause error, done *completions) {
 func (p *Pipe) markLoss(w *Writer, cause error) {
 	switch {
 	case w.remote:
+		w.meet() // those who wait for its first byte
 		for _, q := range w.inboxes {
 			q.pushMark(cause)
 		}
+		p.lost, p.lostNth = cause, max(p.lostNth, w.nth)
 	case p.cfg.Mode == Fanout:
 		for q := range w.outlets() {
 			q.pushMark(cause)

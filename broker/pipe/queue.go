@@ -145,6 +145,9 @@ func (q *queue) takeWhole(dst []Chunk, want, max int) ([]Chunk, int) {
 	return dst, n
 }
 
+// held is how many bytes take up room.
+func (q *queue) held() int { return q.bytes + q.lent }
+
 func (q *queue) empty() bool { return q.head == len(q.items) }
 
 // oldest is the queue that has to be read before q's own bytes, or q.

@@ -391,6 +391,7 @@ func (w *Writer) Feed(chunks []Chunk) {
 		}
 		w.fed += n
 		p.written += uint64(n)
+		p.fed += uint64(n)
 		p.pump(&done)
 		p.notifyReaders(&done)
 	}
@@ -467,6 +468,8 @@ func (w *Writer) unfeed() (n int) {
 	n = q.bytes
 	q.clear()
 	w.fed -= n
+	w.pipe.written -= uint64(n)
+	w.pipe.fed -= uint64(n)
 	return n
 }
 

@@ -19,6 +19,7 @@ type Writer struct {
 	patient bool
 
 	rOpens   uint64    // the pipe's count when this opened
+	nth      uint64    // which of the pipe's opens for writing it is, from 1 on
 	met      bool      // a reader was there when this opened
 	begun    bool      // Fanout: the first byte is in and the audience is fixed
 	audience []*Reader // Fanout: who gets this writer's bytes
@@ -254,7 +255,7 @@ func (p *Pipe) room(w *Writer) int {
 		if q.claimed {
 			return 0
 		}
-		room = min(room, p.limit(q)-q.bytes-q.lent)
+		room = min(room, p.limit(q)-q.held())
 	}
 	return room
 }
@@ -286,7 +287,7 @@ func (p *Pipe) limit(q *queue) int {
 // if q is empty and could never hold them, or if a read waits for more than is
 // there: else reader and writer would wait for each other.
 func (p *Pipe) fits(q *queue, n int) bool {
-	held := q.bytes + q.lent
+	held := q.held()
 	return n <= p.limit(q)-held || held == 0 && n > p.cfg.Capacity || p.lacks(q)
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,11 +31,16 @@ type gate struct {
 	ctx     context.Context // ends all streams
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
+
+	mu    sync.Mutex
+	ready map[string][]net.Conn // guarded by mu: by address, those that reach made
 }
 
 // newGate takes over inner.
 func newGate(inner memberlist.NodeAwareTransport, h hello, patience time.Duration, report *reporter) *gate {
-	g := &gate{NodeAwareTransport: inner, hello: h, patience: patience, report: report, streams: make(chan net.Conn)}
+	g := &gate{
+		NodeAwareTransport: inner, hello: h, patience: patience, report: report, streams: make(chan net.Conn), ready: make(map[string][]net.Conn),
+	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.tasks.Go(g.listen)
 	return g
@@ -106,10 +112,52 @@ func (g *gate) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 	return g.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
 }
 
-// DialAddressTimeout connects to another broker. It fails if they cannot be
-// members of one cluster.
+// DialAddressTimeout connects to another broker, unless reach has. It fails if they
+// cannot be members of one cluster.
 func (g *gate) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(g.ctx, timeout)
+	if conn := g.take(a.Addr, nil); conn != nil {
+		return conn, nil
+	}
+	return g.connect(g.ctx, a, timeout)
+}
+
+// reach connects to the broker at addr, "ip:port", for who dials there next: serf joins
+// one broker at a time, and waits for each that does not answer. If nobody has dialed,
+// drop closes the connection.
+func (g *gate) reach(ctx context.Context, addr string, timeout time.Duration) (drop func(), err error) {
+	conn, err := g.connect(ctx, memberlist.Address{Addr: addr}, timeout)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	g.ready[addr] = append(g.ready[addr], conn)
+	g.mu.Unlock()
+	return func() {
+		if g.take(addr, conn) != nil {
+			conn.Close()
+		}
+	}, nil
+}
+
+// take returns a connection to addr that reach has made, this one or, if it is nil,
+// any; nil if it has been taken.
+func (g *gate) take(addr string, this net.Conn) net.Conn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := g.ready[addr]
+	i := slices.IndexFunc(all, func(c net.Conn) bool { return this == nil || c == this })
+	if i < 0 {
+		return nil
+	}
+	conn := all[i]
+	if g.ready[addr] = slices.Delete(all, i, i+1); len(all) == 1 {
+		delete(g.ready, addr)
+	}
+	return conn
+}
+
+func (g *gate) connect(ctx context.Context, a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	conn, err := g.dial(ctx, a, timeout)
 	if err != nil {

@@ -5,6 +5,7 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +26,10 @@ const (
 
 	// rememberMost is how many of them.
 	rememberMost = 1024
+
+	// triesAtOnce is how many addresses are tried at the same time: those that do not
+	// answer must not keep this broker from those that do.
+	triesAtOnce = 8
 )
 
 // joiner goes on joining as long as somebody may be missing: addresses of
@@ -35,7 +41,8 @@ type joiner struct {
 	wake  chan struct{}   // capacity 1: somebody went
 	ctx   context.Context // ends it
 	stop  context.CancelFunc
-	seeds []*seed // run's alone
+	seeds []*seed       // run's alone, and a seed its try's
+	tries chan struct{} // holds one for each try under way
 
 	learned chan struct{} // capacity 1: the seeds that were learned are others now
 
@@ -55,7 +62,7 @@ type seed struct {
 func newJoiner(m *Membership) *joiner {
 	j := &joiner{
 		m: m, times: timings[m.cfg.Profile], tried: make(chan struct{}), wake: make(chan struct{}, 1), learned: make(chan struct{}, 1),
-		live: map[string]bool{m.self.Addr: true}, lost: make(map[string]time.Time),
+		tries: make(chan struct{}, triesAtOnce), live: map[string]bool{m.self.Addr: true}, lost: make(map[string]time.Time),
 	}
 	j.ctx, j.stop = context.WithCancel(m.ctx)
 	for _, addr := range m.cfg.Join {
@@ -166,24 +173,17 @@ func after(missing bool, wait time.Duration) <-chan time.Time {
 // round tries each seed that no member has, and one of the lost. It reports
 // whether somebody is missing.
 func (j *joiner) round() (missing bool) {
+	var trying sync.WaitGroup
+	var failed atomic.Bool
 	for _, s := range j.seeds {
-		j.mu.Lock()
-		epoch := j.epoch
-		j.mu.Unlock()
-		if s.epoch == epoch {
-			continue
-		}
-		switch err := j.seek(s.addr); {
-		case err == nil:
-			s.epoch = epoch
-			j.m.report.reachable(s.addr)
-		case j.ctx.Err() != nil:
-			return false
-		default:
-			missing = true
-			j.told(s.addr, err)
-		}
+		trying.Go(func() {
+			if !j.try(s) {
+				failed.Store(true)
+			}
+		})
 	}
+	trying.Wait()
+	missing = failed.Load()
 	if addr, some := j.pick(); some {
 		missing = true
 		if addr != "" {
@@ -191,6 +191,25 @@ func (j *joiner) round() (missing bool) {
 		}
 	}
 	return missing
+}
+
+// try sees to it that a member has a seed's address; false: none has.
+func (j *joiner) try(s *seed) bool {
+	j.mu.Lock()
+	epoch := j.epoch
+	j.mu.Unlock()
+	if s.epoch == epoch {
+		return true
+	}
+	if err := j.seek(s.addr); err != nil {
+		if j.ctx.Err() == nil {
+			j.told(s.addr, err)
+		}
+		return false
+	}
+	s.epoch = epoch
+	j.m.report.reachable(s.addr)
+	return true
 }
 
 // told logs that a seed cannot be joined, unless the cause was told already.
@@ -202,21 +221,38 @@ func (j *joiner) told(addr string, err error) {
 
 // seek returns nil if a member has the address, or has been joined at it. This
 // broker's own address is nobody's, but for a seed that has no other.
-func (j *joiner) seek(addr string) error {
-	all, err := j.resolve(addr)
-	if err != nil {
+func (j *joiner) seek(addr string) (err error) {
+	var all []string
+	if j.inTurn(func() { all, err = j.resolve(addr) }); err != nil {
 		return err
 	}
 	others := slices.DeleteFunc(all, func(a string) bool { return a == j.m.self.Addr })
-	if slices.ContainsFunc(others, j.isLive) {
+	var trying sync.WaitGroup
+	var found atomic.Bool
+	errs := make([]error, len(others))
+	for i, a := range others {
+		trying.Go(func() {
+			j.inTurn(func() {
+				if found.Load() || slices.ContainsFunc(others, j.isLive) {
+					found.Store(true)
+				} else if errs[i] = j.join(a); errs[i] == nil {
+					found.Store(true)
+				}
+			})
+		})
+	}
+	trying.Wait()
+	if found.Load() {
 		return nil
 	}
-	for _, a := range others {
-		if err = j.join(a); err == nil {
-			return nil
-		}
-	}
-	return err
+	return cmp.Or(errs...)
+}
+
+// inTurn runs f while few others run.
+func (j *joiner) inTurn(f func()) {
+	j.tries <- struct{}{}
+	defer func() { <-j.tries }()
+	f()
 }
 
 // resolve returns the addresses that "host:port" has now, as "ip:port".
@@ -244,10 +280,12 @@ func (j *joiner) resolve(addr string) ([]string, error) {
 
 // join exchanges states with the broker at addr, "ip:port".
 func (j *joiner) join(addr string) error {
-	if j.ctx.Err() != nil {
-		return j.ctx.Err()
+	drop, err := j.m.gate.reach(j.ctx, addr, j.times.stream)
+	if err != nil {
+		return err
 	}
-	_, err := j.m.serf.Join([]string{addr}, true)
+	defer drop()
+	_, err = j.m.serf.Join([]string{addr}, true)
 	if one := errors.Unwrap(err); one != nil { // of a list of one
 		err = one
 	}

@@ -32,6 +32,7 @@ const eventBuffer = 2048
 type Membership struct {
 	cfg    Config
 	serf   *serf.Serf
+	gate   *gate
 	report *reporter
 	events chan serf.Event
 
@@ -114,10 +115,10 @@ func (m *Membership) create() error {
 	m.self.Addr = addr.String()
 	m.warnOpen(addr)
 	g := &guard{node: m.cfg.Node, version: m.cfg.Version, addr: addr, report: m.report}
-	gate := newGate(transport, hello{m.cfg.Version, ids}, timings[m.cfg.Profile].stream, m.report)
-	m.serf, err = serf.Create(m.settings(gate, g, keyring))
+	m.gate = newGate(transport, hello{m.cfg.Version, ids}, timings[m.cfg.Profile].stream, m.report)
+	m.serf, err = serf.Create(m.settings(g, keyring))
 	if err != nil {
-		return errors.Join(fmt.Errorf("start serf: %w", err), gate.Shutdown())
+		return errors.Join(fmt.Errorf("start serf: %w", err), m.gate.Shutdown())
 	}
 	g.serf.Store(m.serf)
 	return nil
@@ -160,11 +161,11 @@ func (m *Membership) warnOpen(addr netip.AddrPort) {
 
 // settings are serf's and memberlist's. Queries, user events and coordinates are
 // not used: their buffers would only make states that are exchanged longer.
-func (m *Membership) settings(gate *gate, g *guard, keyring *memberlist.Keyring) *serf.Config {
+func (m *Membership) settings(g *guard, keyring *memberlist.Keyring) *serf.Config {
 	const never = 100 * 365 * 24 * time.Hour
 	lib := m.report.library()
 	ml := memberlist.DefaultLANConfig()
-	ml.Transport, ml.Keyring, ml.Logger = gate, keyring, lib
+	ml.Transport, ml.Keyring, ml.Logger = m.gate, keyring, lib
 	ml.Label = "zpipes" + strconv.Itoa(int(m.cfg.Version)) // so that a ping of another version is not answered
 	ml.Merge, ml.Alive = g, g
 	ml.EnableCompression = false       // keys and random numbers do not get shorter

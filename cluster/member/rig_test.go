@@ -110,6 +110,7 @@ type node struct {
 	mu    sync.Mutex
 	gone  map[peer.ID]Reason // guarded by mu: all that went, by how they went last
 	views int                // guarded by mu
+	last  []Member           // guarded by mu: of the last view
 }
 
 // start makes a membership of profile Local on loopback; change sets the rest.
@@ -151,6 +152,7 @@ func (n *node) saw(v View) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.views++
+	n.last = v.Members
 	for _, d := range v.Gone {
 		n.gone[d.ID] = d.Reason
 	}
@@ -167,14 +169,16 @@ func (n *node) went(id peer.ID) (Reason, bool) {
 func (n *node) id() peer.ID  { return n.Self().ID }
 func (n *node) addr() string { return n.Self().Addr }
 
-// sees reports whether n's members are exactly these.
+// sees reports whether n's members are exactly these, and n was told.
 func (n *node) sees(others ...*node) bool {
 	want := make([]Member, len(others))
 	for i, o := range others {
 		want[i] = o.Self()
 	}
 	slices.SortFunc(want, func(a, b Member) int { return strings.Compare(a.Node, b.Node) })
-	return slices.Equal(n.Members(), want)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Equal(n.Members(), want) && (n.views == 0 || slices.Equal(n.last, want))
 }
 
 // awaitCluster waits until all see all.

@@ -187,7 +187,7 @@ func (w *world) Open(path string) bool {
 	hosts := slices.Collect(maps.Values(w.hosts))
 	w.mu.Unlock()
 	return slices.ContainsFunc(hosts, func(h *host) bool {
-		return h.b.Each(func(p string, a broker.Attr) error {
+		return h.b.Each("", func(p string, a broker.Attr) error {
 			if p == path && a.Stat.Open() {
 				return errOpen
 			}

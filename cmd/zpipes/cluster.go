@@ -194,10 +194,17 @@ func (s *server) changed(v member.View) {
 	s.cluster.Members(others)
 }
 
-// drainLimit is how long a broker that ends waits for other hosts to read.
-const drainLimit = 2 * time.Second
+const (
+	// drainLimit is how long a broker that ends waits for other hosts to read what
+	// writers that have closed left here.
+	drainLimit = 2 * time.Second
+	// flushLimit is how long it waits for bytes to arrive there.
+	flushLimit = time.Second
+)
 
-func (s *server) drainCluster() {
+// partCluster is for what is to be done while pipes are open: from here on their ends
+// close because this broker ends.
+func (s *server) partCluster() {
 	if s.member == nil {
 		return
 	}
@@ -205,6 +212,21 @@ func (s *server) drainCluster() {
 	defer cancel()
 	if err := s.cluster.Drain(ctx); err != nil {
 		s.log.Warn("other hosts have not read all that was written here", "error", err)
+	}
+	if err := s.cluster.Part(context.Background()); err != nil {
+		s.log.Error("other hosts may take what was lost for the end", "error", err)
+	}
+}
+
+// flushCluster is for what is to be done once they have closed.
+func (s *server) flushCluster() {
+	if s.member == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
+	defer cancel()
+	if err := s.cluster.Flush(ctx); err != nil {
+		s.log.Warn("other hosts may not have all that was written here", "error", err)
 	}
 }
 
@@ -214,6 +236,7 @@ func (s *server) leaveCluster() (errs []error) {
 	if s.discovery != nil {
 		errs = append(errs, s.discovery.close())
 	}
+	s.flushCluster()
 	// The others first: they stop counting on this host.
 	if s.member != nil {
 		errs = append(errs, s.member.Leave(), s.member.Close())

@@ -126,8 +126,10 @@ func (s *server) open() error {
 func (s *server) close() error {
 	var errs []error
 	// What writers have left goes to its readers on other hosts while all still stands.
-	s.drainCluster()
-	// The broker first: readers get end-of-file, writers EPIPE, opens an error, and
+	// The others must know before any end closes that it does not because its program
+	// has closed it.
+	s.partCluster()
+	// Then the broker: readers get end-of-file, writers EPIPE, opens an error, and
 	// no new ends are taken. Without it a process blocked in the mount would be cut
 	// off with ENOTCONN, or hold up the next step.
 	if s.broker != nil {

@@ -20,13 +20,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/broker/control"
-	"github.com/zpipesfs/zpipesfs/broker/pipe"
 )
-
-// gatherLimit is how long other hosts may take to tell of their pipes.
-const gatherLimit = 5 * time.Second
 
 // clusterStatus is what zpipes status shows.
 type clusterStatus struct {
@@ -81,121 +76,6 @@ func (s *server) status(context.Context, control.Peer, struct{}) (clusterStatus,
 	}
 	slices.SortFunc(st.PeerBrokers, func(a, b peerStatus) int { return cmp.Compare(a.Node, b.Node) })
 	return st, nil
-}
-
-// clusterPipe is an open pipe of the cluster.
-type clusterPipe struct {
-	Path     control.Path `json:"path"`
-	Mode     string       `json:"mode"`
-	Readers  []pipe.Info  `json:"readers"` // with their host
-	Writers  []pipe.Info  `json:"writers"`
-	Buffered int          `json:"buffered"` // bytes that no reader has taken
-	Moved    uint64       `json:"moved"`    // bytes written ever
-}
-
-// clusterPipes is what zpipes pipes shows.
-type clusterPipes struct {
-	Pipes   []clusterPipe `json:"pipes"`
-	Missing []string      `json:"missing"` // hosts that have not answered
-}
-
-// askPipes is the question that tell answers.
-const askPipes = "pipes"
-
-// tell answers what other brokers ask.
-func (s *server) tell(question string) []byte {
-	if question != askPipes {
-		return nil
-	}
-	text, err := json.Marshal(s.ownPipes())
-	if err != nil {
-		s.log.Error("pipes not told", "error", err)
-	}
-	return text
-}
-
-// ownPipes are the open pipes of this host with its own ends.
-func (s *server) ownPipes() (list []clusterPipe) {
-	_ = s.broker.Each(func(path string, a broker.Attr) error { // it has no error of its own
-		p := clusterPipe{
-			Path: control.Path(path), Mode: a.Mode.String(), Buffered: a.Stat.Buffered, Moved: a.Bytes,
-			Readers: s.ownEnds(a.Stat.Readers), Writers: s.ownEnds(a.Stat.Writers),
-		}
-		if len(p.Readers)+len(p.Writers) > 0 {
-			list = append(list, p)
-		}
-		return nil
-	})
-	return list
-}
-
-// ownEnds leaves out the ends that stand for other hosts', and tells where ours are.
-func (s *server) ownEnds(ends []pipe.Info) []pipe.Info {
-	own := []pipe.Info{}
-	for _, e := range ends {
-		if e.Host == "" {
-			e.Host = s.id.Node
-			own = append(own, e)
-		}
-	}
-	return own
-}
-
-// pipes serves zpipes pipes.
-func (s *server) pipes(ctx context.Context, p control.Peer, _ struct{}) (clusterPipes, error) {
-	all := clusterPipes{Missing: []string{}}
-	if p.UID != 0 && p.UID != uint32(os.Geteuid()) {
-		return all, fs.ErrPermission // it tells more than directories' permissions let others see
-	}
-	m := merger{byPath: make(map[control.Path]*clusterPipe)}
-	m.add(s.ownPipes())
-	if s.cluster != nil {
-		ctx, cancel := context.WithTimeout(ctx, gatherLimit)
-		defer cancel()
-		answers, err := s.cluster.AskAll(ctx, askPipes)
-		if err != nil {
-			return all, err
-		}
-		for _, told := range answers {
-			var theirs []clusterPipe
-			if told.Err != nil || json.Unmarshal(told.Text, &theirs) != nil {
-				all.Missing = append(all.Missing, told.From.Node)
-				continue
-			}
-			m.add(theirs)
-		}
-	}
-	all.Pipes = m.sorted()
-	slices.Sort(all.Missing)
-	return all, nil
-}
-
-// merger puts together what hosts tell of the same pipes. A host with readers counts
-// what came to it, a host with writers what left: so the most that any host tells is
-// taken, which is less than all where several hosts write.
-type merger struct{ byPath map[control.Path]*clusterPipe }
-
-func (m *merger) add(list []clusterPipe) {
-	for _, p := range list {
-		have := m.byPath[p.Path]
-		if have == nil {
-			m.byPath[p.Path] = &p
-			continue
-		}
-		have.Readers = append(have.Readers, p.Readers...)
-		have.Writers = append(have.Writers, p.Writers...)
-		have.Buffered = max(have.Buffered, p.Buffered)
-		have.Moved = max(have.Moved, p.Moved)
-	}
-}
-
-func (m *merger) sorted() []clusterPipe {
-	list := []clusterPipe{}
-	for _, p := range m.byPath {
-		list = append(list, *p)
-	}
-	slices.SortFunc(list, func(a, b clusterPipe) int { return cmp.Compare(a.Path, b.Path) })
-	return list
 }
 
 // sync waits for cluster.Sync.
@@ -257,33 +137,4 @@ func statusAction(c *cli.Context) error {
 		}
 		return t.Flush()
 	})
-}
-
-func pipesAction(c *cli.Context) error {
-	return ask(c, "pipes", func(w io.Writer, all clusterPipes) error {
-		t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		fmt.Fprintf(t, "PIPE\tMODE\tBUFFERED\tMOVED\tREADERS\tWRITERS\n")
-		for _, p := range all.Pipes {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%s\n", nameText(p.Path), p.Mode, p.Buffered, p.Moved, endList(p.Readers), endList(p.Writers))
-		}
-		if err := t.Flush(); err != nil {
-			return err
-		}
-		if len(all.Missing) > 0 {
-			return &failure{code: exitLost, op: "pipes", err: fmt.Errorf("no answer from %s", strings.Join(all.Missing, ", "))}
-		}
-		return nil
-	})
-}
-
-// endList shows ends as HOST:PID, or DOOR:PID on a host alone.
-func endList(ends []pipe.Info) string {
-	if len(ends) == 0 {
-		return "-"
-	}
-	var list []string
-	for _, e := range ends {
-		list = append(list, fmt.Sprintf("%s:%d", cmp.Or(e.Host, e.Door), e.PID))
-	}
-	return strings.Join(list, ",")
 }

@@ -339,30 +339,63 @@ func TestPacketLoss(t *testing.T) {
 	all.Wait()
 }
 
-// A host that leaves in good order takes leave: the ends that it had open are
-// closed for the others at once, after the bytes that it had taken.
+// A host that leaves in good order takes leave: the others are told at once what they
+// would be told of one that died. Its writers have not closed, also if they end because
+// their broker does; of those that had, what they left is read, and then the end.
 func TestHostLeaves(t *testing.T) {
 	hosts := newCluster(t, 2) // this profile would need many seconds to notice a death
 	a, b := newPlayer(t, hosts[0]), newPlayer(t, hosts[1])
-	a.must(mkfifo("there"))
-	a.must(mkfifo("back"))
+	for _, name := range []string{"there", "back", "closed", "full", "program"} {
+		a.must(mkfifo(name))
+	}
 	rfd, wfd := meet(a, b, "there")
 	_, back := meet(b, a, "back")
+	closedR, closedW := meet(a, b, "closed")
+	fullR, fullW := meet(a, b, "full")
+	yes := hosts[1].Start("exec yes >$ZP/program")
+	program := a.must(open("program", unix.O_RDONLY)).Ret
+	yes.AwaitBlocked(1, lab.Write)
+	writing := b.begin(stream(fullW, everything, 14))
+	writing.blocks()
+	b.must(write(closedW, "closed"))
+	b.must(closing(closedW))
 	b.must(write(wfd, "last"))
-	hosts[1].Stop()
-	if res := a.must(read(rfd, 100)); string(res.Data) != "last" {
-		t.Errorf("what it had written: %q", res.Data)
+	leaving := make(chan struct{})
+	go func() {
+		defer close(leaving)
+		hosts[1].Stop()
+	}()
+	if res := a.must(read(closedR, 100)); string(res.Data) != "closed" {
+		t.Errorf("what a closed writer has left: %q", res.Data)
 	}
+	<-leaving
 	left := time.Now()
-	if res := a.do(read(rfd, 100)); res.Ret > 0 || (res.Errno != "" && res.Errno != "EIO") {
-		t.Errorf("after it has left: %q %s", res.Data, res.Errno)
+	if res := a.do(read(closedR, 100)); res.Ret != 0 || res.Errno != "" {
+		t.Errorf("after a closed writer: %q %s", res.Data, res.Errno)
 	}
-	a.eventually("EPIPE", write(back, "x"))
+	if res := a.must(read(rfd, 100)); string(res.Data) != "last" {
+		t.Errorf("what an open writer has written: %q", res.Data)
+	}
+	for name, fd := range map[string]int64{"an open writer": rfd, "a blocked writer": fullR, "a program that ended of it": program} {
+		if res := a.do(drain(fd, everything)); res.Errno != "EIO" {
+			t.Errorf("%s: %d bytes and %q, want EIO", name, res.Ret, res.Errno)
+		}
+		if res := a.do(read(fd, 100)); res.Ret != 0 || res.Errno != "" {
+			t.Errorf("%s, after EIO: %q %s", name, res.Data, res.Errno)
+		}
+	}
+	a.refused("EPIPE", write(back, "x"))
 	if took := time.Since(left); took > 2*time.Second {
 		t.Errorf("others learned of the leave after %v", took)
 	}
+	if res := writing.result(soon); res.Errno == "" { // which one tells whether it wrote again when the mount had gone
+		t.Error("the blocked writer goes on")
+	}
+	if !yes.Wait(soon) {
+		t.Error(yes.Describe())
+	}
 	hosts[1].Again()
-	want(t, hosts[1].Run(soon, "ls $ZP"), "back\nthere\n")
+	want(t, hosts[1].Run(soon, "ls $ZP"), "back\nclosed\nfull\nprogram\nthere\n")
 }
 
 // Hosts with another key, or none, stay outside.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/zpipesfs/zpipesfs/cluster/member"
 	"github.com/zpipesfs/zpipesfs/integration/lab"
 )
@@ -108,10 +110,21 @@ func TestStatusNamesAllHosts(t *testing.T) {
 			want(t, h.Run(soon, "zpipes status | grep -qw "+other.Name), "")
 		}
 	}
-	r, w := newPlayer(t, hosts[0]), newPlayer(t, hosts[1])
+	r, w, other := newPlayer(t, hosts[0]), newPlayer(t, hosts[1]), newPlayer(t, hosts[2])
 	w.must(mkfifo("seen"))
-	meet(r, w, "seen")
+	rfd, wfd := meet(r, w, "seen")
+	ofd := other.must(open("seen", unix.O_WRONLY)).Ret
 	for _, h := range hosts {
-		want(t, h.Run(soon, `zpipes pipes | grep -w seen | grep -w h1 | grep -w h2 | wc -l`), "1\n")
+		want(t, h.Run(soon, `zpipes pipes | grep -w seen | grep -w h1 | grep -w h2 | grep -w h3 | wc -l`), "1\n")
+	}
+	w.must(write(wfd, "hello"))
+	other.must(write(ofd, "goodbye"))
+	r.must(read(rfd, 4))
+	for _, h := range hosts {
+		if !lab.Until(soon, func() bool {
+			return h.Run(soon, `zpipes pipes | awk '$1 == "seen" { print $3, $4 }'`).Stdout == "8 12\n"
+		}) {
+			t.Errorf("%s does not tell of 8 bytes that are left of 12: %v", h.Name, h.Run(soon, "zpipes pipes"))
+		}
 	}
 }

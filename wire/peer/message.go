@@ -79,7 +79,7 @@ const (
 	OK      Status = 0
 	Busy    Status = 1 // an exclusive pipe has that end already
 	Spent   Status = 2 // the exclusive pipe's pair has parted: its name is a new pipe
-	Unknown Status = 3 // the receiver has no such registration, or nothing to stream
+	Unknown Status = 3 // the receiver has no such registration, nothing to stream or nothing to tell
 	Clash   Status = 4 // the pipe is open elsewhere in another mode
 )
 
