@@ -356,6 +356,24 @@ func TestRivals(t *testing.T) {
 	}
 }
 
+// TestRivalsInStep: a node that is told two values in turn, and damps just those that
+// come out even, still refreshes who is behind it.
+func TestRivalsInStep(t *testing.T) {
+	v := newVirtual(t, 3, time.Millisecond)
+	v.connect(1, 0)
+	v.connect(1, 2)
+	teller, between := v.nodes[0], v.nodes[1]
+	period := MinTTL / dampPart * 2 / 3
+	for i := range 500 {
+		between.links[teller].ttls = true
+		between.told(between.links[teller], wire.Message{ID: wire.Publish, Key: "k", Value: fmt.Sprint(i % 2), TTL: uint32(MinTTL.Milliseconds())})
+		between.spread()
+		v.pass(period)
+	}
+	v.nodes = v.nodes[1:]
+	v.alive("told in turn")
+}
+
 // TestManyRivals: the lines about rivals are few, but there is one for each key.
 func TestManyRivals(t *testing.T) {
 	v := newVirtual(t, 2, 10*time.Millisecond)
