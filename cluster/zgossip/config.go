@@ -78,22 +78,6 @@ func (n *Node) Set(path, value string) error {
 	})
 }
 
-// Save writes the configuration to a file, for Load or CZMQ's zconfig.
-func (n *Node) Save(file string) error {
-	var text []byte
-	err := n.do(func(l *loop) (err error) {
-		text, err = l.config.Append(nil)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("save %s: %w", file, err)
-	}
-	if err := os.WriteFile(file, text, 0o644); err != nil {
-		return fmt.Errorf("save configuration: %w", err)
-	}
-	return nil
-}
-
 // Load reads a configuration file in the place of all that was set or loaded. Its
 // section "zgossip" is carried out, as CZMQ does:
 //
