@@ -176,27 +176,6 @@ func readSecurity(it *zpl.Item) (func(*security), error) {
 	}, nil
 }
 
-// ReadCert reads a key pair from a file of CZMQ's zcert format. If there is a file
-// of that name with "_secret" appended, that is the one, as in CZMQ. A file of a
-// public key only gives an empty secret.
-func ReadCert(file string) (public, secret string, err error) {
-	text, err := os.ReadFile(file + "_secret")
-	if err != nil {
-		if text, err = os.ReadFile(file); err != nil {
-			return "", "", fmt.Errorf("read certificate: %w", err)
-		}
-	}
-	root, err := zpl.Parse(text)
-	if err != nil {
-		return "", "", fmt.Errorf("read certificate: %s: %w", file, err)
-	}
-	public, secret = root.Get("curve/public-key", ""), root.Get("curve/secret-key", "")
-	if !ValidKey(public) || secret != "" && !ValidKey(secret) {
-		return "", "", fmt.Errorf("read certificate: %s: %w", file, ErrKey)
-	}
-	return public, secret, nil
-}
-
 // SetPublicKey sets the node's public CURVE key (Z85), for what is bound and
 // connected afterwards.
 func (n *Node) SetPublicKey(key string) error {
