@@ -87,6 +87,12 @@ func gossipAction(c *cli.Context) error {
 	if err := g.curve.checkPlain(len(g.binds) > 0, len(g.connects) > 0, g.config != ""); err != nil {
 		return err
 	}
+	if c.IsSet("ttl") && !c.IsSet("publish") {
+		return usage("--ttl: is about --publish: give that, too")
+	}
+	if g.patience <= 0 {
+		return usage("--timeout: want more than 0")
+	}
 	for _, p := range c.StringSlice("publish") {
 		key, value, ok := strings.Cut(p, "=")
 		if !ok || key == "" {
@@ -204,8 +210,8 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 	}
 	defer watching.Wait()
 	defer cancel()
-	lines := make(chan string)
-	go g.readLines(ctx, lines) // a read of standard input cannot be ended: it goes with the process
+	lines, broken := make(chan string), make(chan error, 1)
+	go g.readLines(ctx, lines, broken) // a read of standard input cannot be ended: it goes with the process
 	for {
 		select {
 		case <-ctx.Done():
@@ -214,6 +220,7 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 			return errors.New("the node has ended")
 		case line, more := <-lines:
 			if !more {
+				g.fail(<-broken)
 				if !g.terminal {
 					// What was published is not to be lost with this process.
 					return errors.Join(g.failure, g.settle(ctx))
@@ -223,20 +230,32 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 			}
 			if err := g.command(ctx, line); errors.Is(err, errQuit) {
 				return g.failure
-			} else if err != nil {
-				g.print("ERROR", errorLine(err))
-				if g.failure == nil {
-					g.failure = err
-				}
+			} else {
+				g.fail(err)
 			}
 		}
 	}
 }
 
-func (g *gossipCommand) readLines(ctx context.Context, lines chan<- string) {
+// fail tells of a command that failed, and keeps the first for the end.
+func (g *gossipCommand) fail(err error) {
+	if err == nil {
+		return
+	}
+	g.print("ERROR", errorLine(err))
+	if g.failure == nil {
+		g.failure = err
+	}
+}
+
+// maxLine is how long a line of standard input may be: the longest tuple, with escapes.
+const maxLine = 4 << 20
+
+// readLines sends the lines of standard input, and at its end why it ended.
+func (g *gossipCommand) readLines(ctx context.Context, lines chan<- string, broken chan<- error) {
 	defer close(lines)
 	in := bufio.NewScanner(g.in)
-	in.Buffer(nil, 2<<20)
+	in.Buffer(nil, maxLine)
 	for in.Scan() {
 		select {
 		case lines <- in.Text():
@@ -244,9 +263,13 @@ func (g *gossipCommand) readLines(ctx context.Context, lines chan<- string) {
 			return
 		}
 	}
-	if err := in.Err(); err != nil {
-		g.print("ERROR", "standard input ends here:", err.Error())
+	err := in.Err()
+	if errors.Is(err, bufio.ErrTooLong) {
+		err = usage("standard input ends here: its next line is longer than %d bytes", maxLine)
+	} else if err != nil {
+		err = fmt.Errorf("standard input ends here: %w", err)
 	}
+	broken <- err
 }
 
 func (g *gossipCommand) watchEvents(ctx context.Context) {
@@ -276,125 +299,4 @@ func word(text string) string {
 		return text
 	}
 	return strconv.Quote(text)
-}
-
-var (
-	errQuit    = errors.New("quit")
-	errCommand = errors.New("not a command")
-)
-
-// gossipCommands is what --help says of standard input.
-const gossipCommands = `Commands on standard input:
-BIND ENDPOINT              serve other nodes; PORT tells which port * became
-PORT                       print PORT and the last TCP port that was bound
-CONNECT ENDPOINT [KEY]     be a neighbour, with CURVE if there is a public KEY (default: --curve-server)
-PUBLISH KEY VALUE [TTL]    tell the network a tuple; TTL is a time such as 30s
-UNPUBLISH KEY              forget a tuple here
-STATUS                     print STATUS and the number of tuples
-SETTLE                     wait until all servers have told and heard everything
-LOAD FILE                  read a configuration file (zconfig) and do what it says
-SET PATH VALUE             set a value of the configuration, such as server/timeout 5000
-SAVE FILE                  write the configuration
-VERBOSE                    log more
-SET PUBLICKEY KEY          }
-SET SECRETKEY KEY          } of this node, for what is bound and connected afterwards
-ZAP DOMAIN DOMAIN          }
-$TERM                      end
-Words with spaces stand in double quotes. A command that fails prints ERROR and why. At the end
-of standard input it settles and ends; if that is a terminal or /dev/null, at a signal.`
-
-const gossipHelp = "want BIND, PORT, CONNECT, PUBLISH, UNPUBLISH, STATUS, SETTLE, LOAD, SET, SAVE, VERBOSE, ZAP DOMAIN, SET PUBLICKEY, SET SECRETKEY or $TERM, with their words: see zpipes gossip --help"
-
-// command carries out a line of standard input: zgossip's commands, in words
-// between spaces.
-func (g *gossipCommand) command(ctx context.Context, line string) error {
-	w, err := words(line)
-	if err != nil || len(w) == 0 || strings.HasPrefix(w[0], "#") {
-		return err
-	}
-	n := g.node
-	switch op := strings.ToUpper(w[0]); {
-	case op == "$TERM" && len(w) == 1:
-		return errQuit
-	case op == "VERBOSE" && len(w) == 1:
-		return n.SetVerbose()
-	case op == "BIND" && len(w) == 2:
-		_, err := n.Bind(w[1])
-		return err
-	case op == "PORT" && len(w) == 1:
-		port, err := n.Port()
-		if err == nil {
-			g.print("PORT", fmt.Sprint(port))
-		}
-		return err
-	case op == "STATUS" && len(w) == 1:
-		tuples, err := n.Status()
-		if err == nil {
-			g.print("STATUS", fmt.Sprint(tuples))
-		}
-		return err
-	case op == "CONNECT" && (len(w) == 2 || len(w) == 3):
-		return n.Connect(w[1], append(w, g.curve.server)[2])
-	case op == "PUBLISH" && (len(w) == 3 || len(w) == 4):
-		return g.commandPublish(w)
-	case op == "UNPUBLISH" && len(w) == 2:
-		return n.Unpublish(w[1])
-	case op == "SETTLE" && len(w) == 1:
-		return g.settle(ctx)
-	case op == "LOAD" && len(w) == 2:
-		return n.Load(w[1])
-	case op == "SAVE" && len(w) == 2:
-		return n.Save(w[1])
-	case op == "ZAP" && len(w) == 3 && strings.EqualFold(w[1], "DOMAIN"):
-		return n.SetZAPDomain(w[2])
-	case op == "SET" && len(w) == 3:
-		return g.commandSet(w[1], w[2])
-	}
-	return fmt.Errorf("%.20q: %w: %s", w[0], errCommand, gossipHelp) // not the rest: it may be a secret key
-}
-
-func (g *gossipCommand) commandPublish(w []string) error {
-	var ttl time.Duration
-	if len(w) == 4 {
-		var err error
-		if ttl, err = time.ParseDuration(w[3]); err != nil {
-			return fmt.Errorf("PUBLISH: ttl %q: %w: want a time such as 30s", w[3], errCommand)
-		}
-	}
-	return g.node.Publish(w[1], w[2], ttl)
-}
-
-func (g *gossipCommand) commandSet(path, value string) error {
-	switch strings.ToUpper(path) {
-	case "PUBLICKEY":
-		return g.node.SetPublicKey(value)
-	case "SECRETKEY":
-		return g.node.SetSecretKey(value)
-	}
-	return g.node.Set(path, value)
-}
-
-// words splits a line at spaces; a word in double quotes, with Go's escapes, may
-// have some.
-func words(line string) (list []string, err error) {
-	for rest := strings.TrimLeft(line, " \t"); rest != ""; rest = strings.TrimLeft(rest, " \t") {
-		if rest[0] != '"' {
-			i := strings.IndexAny(rest+" ", " \t")
-			list, rest = append(list, rest[:i]), rest[i:]
-			continue
-		}
-		quoted, err := strconv.QuotedPrefix(rest)
-		if err != nil {
-			return nil, fmt.Errorf("%w: a quoted word is wrong, or not closed", errCommand)
-		}
-		text, err := strconv.Unquote(quoted)
-		if err != nil {
-			return nil, fmt.Errorf("%w: a quoted word is wrong", errCommand)
-		}
-		list, rest = append(list, text), rest[len(quoted):]
-		if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
-			return nil, fmt.Errorf("%w: want a space behind a quoted word", errCommand)
-		}
-	}
-	return list, nil
 }

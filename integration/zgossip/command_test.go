@@ -141,7 +141,7 @@ func TestCommand(t *testing.T) {
 	if err == nil || c.cmd.ProcessState.ExitCode() != 2 || strings.Count(c.out.String(), "ERROR ") != 2 {
 		t.Errorf("wrong commands: %v\n%s%s", err, c.out.String(), c.err.String())
 	}
-	for _, args := range [][]string{{"--publish", "novalue"}, {"--publish", strings.Repeat("k", 256) + "=v"}, {"--bind", "nonsense"}, {"--connect", "tcp://127.0.0.1:1", "--curve-server", "short"}, {"argument"}} {
+	for _, args := range [][]string{{"--publish", "novalue"}, {"--publish", strings.Repeat("k", 256) + "=v"}, {"--bind", "nonsense"}, {"--connect", "tcp://127.0.0.1:1", "--curve-server", "short"}, {"argument"}, {"--ttl", "2s"}, {"--timeout", "0s"}} {
 		p := run1(t, append([]string{"gossip"}, args...)...)
 		_ = p.cmd.Wait()
 		p.once.Do(func() {})
@@ -201,6 +201,20 @@ func TestWatchQuotes(t *testing.T) {
 	}
 	p.say(t, `PUBLISH "open`, `PUBLISH "a"b c`, `PUBLISH k v 1s 2s`, `PUBLISH k v soon`)
 	soon(t, "errors", func() bool { return strings.Count(p.out.String(), "ERROR ") == 4 })
+	// A command that lacks a word says which it wants.
+	p.say(t, "publish k", "ZAP", "SET SECRETKEY")
+	for _, want := range []string{`"publish": not a command: want PUBLISH KEY VALUE [TTL]` + "\n", "want ZAP DOMAIN DOMAIN\n", "want SET PATH VALUE or SET PUBLICKEY KEY or SET SECRETKEY KEY\n"} {
+		soon(t, want, func() bool { return strings.Contains(p.out.String(), want) })
+	}
+}
+
+// Standard input that cannot be read on is no success.
+func TestInputTooLong(t *testing.T) {
+	p := run1(t, "gossip")
+	_, _ = io.WriteString(p.in, "PUBLISH k "+strings.Repeat("x", 5<<20)) // it may end before it has taken all
+	if status := p.finish(); status != 2 || !strings.Contains(p.out.String(), "ERROR standard input ends here") {
+		t.Errorf("status %d: %s%s", status, p.out.String(), p.err.String())
+	}
 }
 
 // cert writes a key pair as zcert does.
