@@ -78,22 +78,6 @@ func (n *Node) Set(path, value string) error {
 	})
 }
 
-// Save writes the configuration to a file, for Load or CZMQ's zconfig.
-func (n *Node) Save(file string) error {
-	var text []byte
-	err := n.do(func(l *loop) (err error) {
-		text, err = l.config.Append(nil)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("save %s: %w", file, err)
-	}
-	if err := os.WriteFile(file, text, 0o644); err != nil {
-		return fmt.Errorf("save configuration: %w", err)
-	}
-	return nil
-}
-
 // Load reads a configuration file in the place of all that was set or loaded. Its
 // section "zgossip" is carried out, as CZMQ does:
 //
@@ -190,27 +174,6 @@ func readSecurity(it *zpl.Item) (func(*security), error) {
 		s.public, s.secret = public, secret
 		s.domain = it.Get("domain", s.domain)
 	}, nil
-}
-
-// ReadCert reads a key pair from a file of CZMQ's zcert format. If there is a file
-// of that name with "_secret" appended, that is the one, as in CZMQ. A file of a
-// public key only gives an empty secret.
-func ReadCert(file string) (public, secret string, err error) {
-	text, err := os.ReadFile(file + "_secret")
-	if err != nil {
-		if text, err = os.ReadFile(file); err != nil {
-			return "", "", fmt.Errorf("read certificate: %w", err)
-		}
-	}
-	root, err := zpl.Parse(text)
-	if err != nil {
-		return "", "", fmt.Errorf("read certificate: %s: %w", file, err)
-	}
-	public, secret = root.Get("curve/public-key", ""), root.Get("curve/secret-key", "")
-	if !ValidKey(public) || secret != "" && !ValidKey(secret) {
-		return "", "", fmt.Errorf("read certificate: %s: %w", file, ErrKey)
-	}
-	return public, secret, nil
 }
 
 // SetPublicKey sets the node's public CURVE key (Z85), for what is bound and

@@ -12,6 +12,7 @@ const (
 	calm        = 10 * time.Second      // without a change, and they are forgotten
 	leastDamp   = 20 * time.Millisecond // doubled with every further change
 	mostDamp    = 2 * time.Second
+	dampPart    = 16 // of a ttl, at most: whoever is told late must not forget the tuple before
 )
 
 // flap damps the changes of a tuple's value that others make. ZGOSSIP has no
@@ -21,6 +22,7 @@ const (
 // value is the old one in the end. A nil flap has seen no change.
 type flap struct {
 	changes int
+	first   time.Time
 	last    time.Time
 
 	due  time.Time // the end of damping; zero: not damped
@@ -45,8 +47,8 @@ func (l *loop) damp(t *tuple, from *link, old string) bool {
 		t.flap = &flap{}
 	}
 	f := t.flap
-	if !f.damped() && l.now.Sub(f.last) > calm {
-		f.changes = 0
+	if f.changes == 0 || !f.damped() && l.now.Sub(f.last) > calm {
+		f.changes, f.first = 0, l.now
 	}
 	f.changes++
 	f.last = l.now
@@ -54,7 +56,7 @@ func (l *loop) damp(t *tuple, from *link, old string) bool {
 		if f.changes <= freeChanges {
 			return false
 		}
-		f.due = l.now.Add(min(mostDamp, leastDamp<<min(f.changes-freeChanges-1, 10)))
+		f.due = l.now.Add(min(mostDampOf(t), leastDamp<<min(f.changes-freeChanges-1, 10)))
 		f.was, f.must, f.said = old, false, make(map[*link]bool)
 		l.schedule(t)
 	}
@@ -69,10 +71,19 @@ func (l *loop) damp(t *tuple, from *link, old string) bool {
 	return true
 }
 
-// undamp forwards what has come of the changes, unless everybody has it.
+// mostDampOf is how long a tuple is damped at most. Who publishes it refreshes it
+// meanwhile.
+func mostDampOf(t *tuple) time.Duration {
+	if t.ttl == 0 || t.claim != nil {
+		return mostDamp
+	}
+	return min(mostDamp, max(t.ttl/dampPart, leastDamp))
+}
+
+// undamp forwards what has come of the changes, unless everybody has it for ever.
 func (l *loop) undamp(t *tuple) {
 	f := t.flap
-	known := !f.must && t.value == f.was
+	known := !f.must && t.value == f.was && t.ttl == 0
 	for _, agrees := range f.said {
 		known = known && agrees
 	}

@@ -82,6 +82,68 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
+// TestServerThatDoesNotRead: neither does a server that was there, and stops reading.
+// It is given up when it says nothing, and told the newest when it is back.
+func TestServerThatDoesNotRead(t *testing.T) {
+	s := rawSocket(t, zmq.ROUTER)
+	must(t, s.SetRcvhwm(1))
+	must(t, s.SetRcvbuf(4096))
+	must(t, s.SetRouterMandatory(1))
+	must(t, s.Bind("tcp://127.0.0.1:*"))
+	at, err := s.GetLastEndpoint()
+	must(t, err)
+	n := start(t, Config{})
+	must(t, n.Set("server/timeout", "0"))
+	must(t, n.Connect(at, ""))
+	greet := func() { // take HELLO, and answer the PING
+		t.Helper()
+		for {
+			parts, err := s.RecvMessageBytes(0)
+			must(t, err)
+			if m, err := (wire.Limits{}).Decode(parts[1]); err == nil && m.ID == wire.Ping {
+				// One who has gone meanwhile does not mind.
+				if _, err := s.SendMessage(parts[0], encode(t, wire.Message{ID: wire.Pong})); err == nil {
+					return
+				}
+			}
+		}
+	}
+	greet()
+	reader := start(t, Config{})
+	must(t, reader.Connect(bind(t, n, "tcp://127.0.0.1:*"), ""))
+	settle(t, reader)
+
+	const size = 16 << 10
+	var last string
+	publish := func(rounds int) {
+		t.Helper()
+		for i := range rounds {
+			last = fmt.Sprint(i, strings.Repeat("x", size))
+			must(t, n.Publish("k", last, 0))
+		}
+		eventuallyValue(t, reader, "k", last)
+	}
+	publish(1000) // 16 MB: libzmq and the kernel have what they take
+	before := resident(t)
+	publish(5000) // 80 MB, or what of it is told
+	if more := resident(t) - before; more > 32<<20 {
+		t.Errorf("%d MB more for a server that does not read", more>>20)
+	}
+	eventually(t, "it is given up", func() bool {
+		stats, err := n.Stats()
+		must(t, err)
+		return stats.Reopened > 0
+	})
+	greet()
+	for {
+		parts, err := s.RecvMessageBytes(0)
+		must(t, err)
+		if m, err := (wire.Limits{}).Decode(parts[1]); err == nil && m.ID == wire.Publish && m.Value == last {
+			return
+		}
+	}
+}
+
 // resident is the memory of the process, libzmq included, without garbage.
 func resident(t *testing.T) int {
 	t.Helper()

@@ -120,10 +120,10 @@ func (l *loop) tell(k *link, t *tuple) error {
 	ttl := uint32(0)
 	if t.ttl > 0 {
 		left := t.expires.Sub(l.now)
-		if left <= 0 {
-			return nil // about to be forgotten
+		if left < leastLeft {
+			return nil
 		}
-		ttl = uint32(min(max(left.Milliseconds(), 1), math.MaxUint32))
+		ttl = uint32(min(left.Milliseconds(), math.MaxUint32))
 		if k.server && !k.greeted {
 			// CZMQ's servers never say this, and its clients do not mind.
 			if err := l.say(k, wire.Hello); err != nil {

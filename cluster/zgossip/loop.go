@@ -69,7 +69,8 @@ type loop struct {
 	retryAt  time.Time
 	retryIn  time.Duration
 	waiters  []waiter
-	monitors int // names of monitors
+	disputes time.Time // when the next may be logged
+	monitors int       // names of monitors
 
 	now      time.Time // of this turn
 	news     bool      // the log has grown, or somebody who was not told is there

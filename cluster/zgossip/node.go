@@ -199,7 +199,7 @@ func (n *Node) Connect(endpoint, serverKey string) error {
 // ttl the network forgets it that long after this node has ended or unpublished
 // it, and until then this node insists on it, if others publish the key. Without,
 // it is never forgotten, and the last value counts. Once a tuple has a ttl it keeps
-// one until its value changes.
+// one until its value changes; a shorter one counts when the longer has run out.
 //
 // Errors: ErrTuple for a key or value that the wire cannot carry, ErrTTL, ErrFull.
 func (n *Node) Publish(key, value string, ttl time.Duration) error {

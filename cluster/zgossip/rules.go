@@ -12,13 +12,21 @@ import (
 	wire "github.com/zpipesfs/zpipesfs/wire/zgossip"
 )
 
-// How tuples with a ttl are kept alive.
+// How tuples with a ttl are kept alive. What remains of one is told by whoever
+// holds it, and every hop takes time, which an expiry gains: so what goes round in a
+// circle must not count, as long as that takes less than leastRenewal.
 const (
-	refreshes     = 3 // times in a ttl that its publisher says a tuple again
-	renewal       = 4 // a repetition that adds less than this part of the ttl is none
-	leastRenewal  = 100 * time.Millisecond
-	pastValues    = 8 // that a publisher remembers of its tuple
-	claimPatience = 8 // times it insists on its own against one of them
+	refreshes    = 3 // times in a ttl that its publisher says a tuple again
+	renewal      = 4 // a repetition that adds less than this part of the ttl is none
+	leastRenewal = MinTTL / renewal
+	leastLeft    = leastRenewal   // with less a tuple is told to nobody: it would be new again wherever it was just forgotten
+	leastShorter = MinTTL * 3 / 4 // with less, what was told is the rest of a ttl and not a shorter one
+)
+
+// How a publisher insists on a tuple without a ttl.
+const (
+	pastValues    = 8 // that it remembers
+	claimPatience = 8 // times it insists against one of them
 )
 
 // claim is what a publisher knows of its tuple.
@@ -26,6 +34,7 @@ type claim struct {
 	ttl      time.Duration
 	past     []uint64 // hashes of values that the present one has replaced
 	patience int
+	disputed bool // that another insists, too, was logged
 }
 
 // told handles a tuple that a neighbour tells.
@@ -50,6 +59,7 @@ func (l *loop) told(from *link, m wire.Message) {
 		l.repeated(t, from, ttl)
 	case t.claim != nil && l.insists(t, from, m.Value):
 		l.insist(t)
+		l.dispute(t, from, m.Value)
 	case !l.fits(len(m.Value) - len(t.value)):
 		l.refuse(from, m.Key)
 	default:
@@ -61,19 +71,36 @@ func (l *loop) told(from *link, m wire.Message) {
 // publisher lives.
 func (l *loop) repeated(t *tuple, from *link, ttl time.Duration) {
 	t.flap.agrees(from)
-	if ttl == 0 || t.claim != nil {
+	switch {
+	case ttl == 0 || t.claim != nil && t.claim.ttl > 0:
+		return
+	case t.claim != nil: // others know it with a ttl
+		l.lease(t, ttl)
+		l.claimAgain(t, 0)
 		return
 	}
-	// Every hop takes time, which an expiry gains: so what goes round in a circle
-	// must not count.
-	least := max(max(t.ttl, ttl)/renewal, leastRenewal)
-	if t.ttl != 0 && l.now.Add(ttl).Sub(t.expires) < least {
+	renewed := l.renewed(t, ttl)
+	if renewed == 0 {
 		return
 	}
-	l.lease(t, max(t.ttl, ttl))
-	t.expires = l.now.Add(ttl)
+	t.ttl, t.expires = renewed, l.now.Add(ttl)
 	l.schedule(t)
 	l.forward(t, from)
+}
+
+// renewed returns the ttl that a tuple has after a repetition with the given one, or
+// 0 if that does not count.
+func (l *loop) renewed(t *tuple, ttl time.Duration) time.Duration {
+	longer, more := max(t.ttl, ttl), l.now.Add(ttl).Sub(t.expires)
+	switch {
+	case t.ttl == 0:
+		return ttl
+	case more >= max(longer/renewal, leastRenewal):
+		return longer
+	case ttl >= leastShorter && more >= ttl/2:
+		return ttl // the one with the longer ttl has gone; this publisher lives
+	}
+	return 0
 }
 
 // adopt takes another value for a tuple. If this node publishes it, it does so
@@ -161,13 +188,13 @@ func (l *loop) publish(key, value string, ttl time.Duration) error {
 }
 
 // claimAgain has this node publish a tuple that is known. Nodes that know it with
-// a ttl would forget it, so without a new one it keeps that.
+// a ttl would forget it, so without a new one it keeps that, or what is left of it.
 func (l *loop) claimAgain(t *tuple, ttl time.Duration) {
 	if t.claim == nil {
 		t.claim = &claim{}
 	}
-	if ttl == 0 {
-		ttl = t.ttl
+	if ttl == 0 && t.ttl > 0 {
+		ttl = max(t.ttl, MinTTL)
 	}
 	t.claim.ttl, t.claim.patience = ttl, claimPatience
 	if ttl > 0 {

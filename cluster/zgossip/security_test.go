@@ -7,11 +7,14 @@ package zgossip
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	zmq "github.com/pebbe/zmq4"
 )
@@ -73,23 +76,36 @@ func TestCurve(t *testing.T) {
 			t.Errorf("the friend at %s has %q", at, got)
 		}
 	}
-	// All intruders have tried by now, and go on trying.
-	eventually(t, "those who are not allowed were refused", func() bool {
-		stats, err := server.Stats()
-		must(t, err)
-		return stats.Unwelcome >= 6
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
 	for i, n := range intruders {
-		if err := n.Settle(ctx); !errors.Is(err, ErrUnsynced) {
-			t.Errorf("intruder %d is in: %v", i, err)
+		refusedTwice(t, n)
+		if stats, err := n.Stats(); err != nil || stats.Received > 0 {
+			t.Errorf("intruder %d was told %d messages, %v", i, stats.Received, err)
 		}
 		expectStatus(t, n, 1)
+	}
+	stats, err := server.Stats()
+	must(t, err)
+	if stats.Unwelcome < 4 { // the second and the third intruder at two endpoints
+		t.Errorf("%d keys were not allowed", stats.Unwelcome)
 	}
 	expectStatus(t, server, 3)
 	if domain := <-domains; domain != "TEST" {
 		t.Errorf("ZAP domain %q, want TEST", domain)
+	}
+}
+
+// refusedTwice waits until each of a node's connections has ended twice.
+func refusedTwice(t *testing.T, n *Node) {
+	t.Helper()
+	eventually(t, "refused", func() bool {
+		times := uint64(0)
+		must(t, n.do(func(l *loop) error { times = l.stats.Reopened / uint64(len(l.remotes)); return nil }))
+		return times >= 2
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := n.Settle(ctx); !errors.Is(err, ErrUnsynced) {
+		t.Errorf("a node that is to be refused has settled: %v", err)
 	}
 }
 
@@ -105,14 +121,91 @@ func TestCurveServerIsAsked(t *testing.T) {
 		client := start(t, Config{})
 		must(t, client.Publish("mine", "1", 0))
 		must(t, client.Connect(bind(t, server, "tcp://127.0.0.1:*"), public))
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		defer cancel()
-		if err := client.Settle(ctx); !errors.Is(err, ErrUnsynced) {
-			t.Errorf("settled: %v", err)
-		}
+		refusedTwice(t, client)
 		expectStatus(t, client, 1)
 		expectStatus(t, server, 1)
+		if stats, err := server.Stats(); err != nil || stats.Received > 0 {
+			t.Errorf("the server was told %d messages, %v", stats.Received, err)
+		}
 	}
+}
+
+// TestCurveEncrypts: who listens on the wire reads no tuple, of neither side.
+func TestCurveEncrypts(t *testing.T) {
+	public, secret := keyPair(t)
+	const theirs, ours = "what the server tells", "what the client tells"
+	for _, encrypted := range []bool{false, true} {
+		server, client, key := start(t, Config{}), start(t, Config{}), ""
+		if encrypted {
+			must(t, server.SetPublicKey(public))
+			must(t, server.SetSecretKey(secret))
+			key = public
+		}
+		tap := listen(t, strings.TrimPrefix(bind(t, server, "tcp://127.0.0.1:*"), "tcp://"))
+		must(t, server.Publish("server", theirs, 0))
+		must(t, client.Publish("client", ours, 0))
+		must(t, client.Connect("tcp://"+tap.at, key))
+		settle(t, client)
+		expectStatus(t, server, 2)
+		expectStatus(t, client, 2)
+		for _, text := range []string{theirs, ours} {
+			if heard := strings.Contains(tap.heard(), text); heard == encrypted {
+				t.Errorf("encrypted %v: %q on the wire: %v", encrypted, text, heard)
+			}
+		}
+	}
+}
+
+// tap is a wire that somebody listens on.
+type tap struct {
+	at string
+
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+// listen carries one connection to an address, until the test ends.
+func listen(t *testing.T, to string) *tap {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	w := &tap{at: l.Addr().String()}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		in, err := l.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", to)
+		if err != nil {
+			in.Close()
+			return
+		}
+		running.Go(func() { _, _ = io.Copy(out, io.TeeReader(in, w)) })
+		running.Go(func() { _, _ = io.Copy(in, io.TeeReader(out, w)) })
+		<-ctx.Done()
+		in.Close()
+		out.Close()
+	})
+	t.Cleanup(func() {
+		cancel()
+		l.Close()
+		running.Wait()
+	})
+	return w
+}
+
+func (w *tap) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(b)
+}
+
+func (w *tap) heard() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
 }
 
 func TestKeysAreChecked(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -21,7 +22,6 @@ import (
 	"github.com/zpipesfs/zpipesfs/cluster/link"
 	"github.com/zpipesfs/zpipesfs/cluster/member"
 	"github.com/zpipesfs/zpipesfs/cluster/names"
-	"github.com/zpipesfs/zpipesfs/cluster/zgossip"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
@@ -37,10 +37,11 @@ type clusterConfig struct {
 
 	Discover                  string   // "zgossip", or empty: Join alone
 	GossipBind, GossipConnect []string // endpoints
+	GossipCurve               curve
 }
 
 func clusterFlags() []cli.Flag {
-	return []cli.Flag{
+	return slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: "bind", Usage: "be a member of a cluster, at `IP:PORT`"},
 		&cli.StringFlag{Name: "advertise", Usage: "tell other hosts to reach --bind at `IP[:PORT]`"},
 		&cli.StringSliceFlag{Name: "join", Usage: "join the member at `HOST:PORT`; may be repeated"},
@@ -50,8 +51,9 @@ func clusterFlags() []cli.Flag {
 		&cli.StringFlag{Name: "discover", Usage: "find other members by `WAY`: zgossip"},
 		&cli.StringSliceFlag{Name: "gossip-bind", Usage: "serve a gossip network at `ENDPOINT`, such as tcp://*:5670; may be repeated"},
 		&cli.StringSliceFlag{Name: "gossip-connect", Usage: "be in the gossip network of the node at `ENDPOINT`, ours or CZMQ's; may be repeated"},
+	}, curveFlags("gossip-"), []cli.Flag{
 		&cli.StringFlag{Name: "state-dir", Usage: "keep the cluster's names in `DIR`, also while this broker is down"},
-	}
+	})
 }
 
 func newClusterConfig(c *cli.Context, name string) (clusterConfig, error) {
@@ -60,14 +62,12 @@ func newClusterConfig(c *cli.Context, name string) (clusterConfig, error) {
 		KeyFile: c.String("key"), Node: c.String("node"), Profile: c.String("profile"), StateDir: c.String("state-dir"),
 		Discover: c.String("discover"), GossipBind: c.StringSlice("gossip-bind"), GossipConnect: c.StringSlice("gossip-connect"),
 	}
-	gossip := len(cfg.GossipBind)+len(cfg.GossipConnect) > 0
-	switch {
-	case cfg.Discover != "" && cfg.Discover != "zgossip":
-		return cfg, usage("--discover: %q is not a way: want zgossip", cfg.Discover)
-	case cfg.Discover != "" && !gossip:
-		return cfg, usage("--discover zgossip: give --gossip-connect or --gossip-bind, too")
-	case cfg.Discover == "" && gossip:
-		return cfg, usage("--gossip-bind and --gossip-connect: give --discover zgossip, too")
+	var err error
+	if cfg.GossipCurve, err = newCurve(c, "gossip-"); err != nil {
+		return cfg, err
+	}
+	if err := cfg.checkDiscovery(); err != nil {
+		return cfg, err
 	}
 	if cfg.Node == "" {
 		host, err := os.Hostname()
@@ -89,6 +89,22 @@ func newClusterConfig(c *cli.Context, name string) (clusterConfig, error) {
 		}
 	}
 	return cfg, nil
+}
+
+func (cfg *clusterConfig) checkDiscovery() error {
+	binds, connects := len(cfg.GossipBind) > 0, len(cfg.GossipConnect) > 0
+	switch {
+	case cfg.Discover != "" && cfg.Discover != "zgossip":
+		return usage("--discover: %q is not a way: want zgossip", cfg.Discover)
+	case cfg.Discover != "" && !binds && !connects:
+		return usage("--discover zgossip: give --gossip-connect or --gossip-bind, too")
+	case cfg.Discover == "" && (binds || connects || cfg.GossipCurve.on()):
+		return usage("flags that begin with --gossip-: give --discover zgossip, too")
+	}
+	if err := cfg.GossipCurve.checkUse(binds, connects); err != nil {
+		return err
+	}
+	return cfg.GossipCurve.checkPlain(binds, connects, false)
 }
 
 // host is the address of --bind or --advertise without the port.
@@ -171,14 +187,7 @@ func (s *server) joinCluster() error {
 		return nil
 	}
 	if s.discovery, err = startDiscovery(cfg, m, s.log); err != nil {
-		f := &failure{op: "--discover zgossip", err: err}
-		switch {
-		case errors.Is(err, zgossip.ErrEndpoint):
-			f.code = exitUsage
-		case errors.Is(err, zgossip.ErrInUse):
-			f.code = exitInUse
-		}
-		return f
+		return gossipFailure("--discover zgossip", err)
 	}
 	return nil
 }

@@ -71,14 +71,15 @@ func commands(v *verdict) []*cli.Command {
 			Action: writeAction,
 		},
 		{
-			Name: "keygen", ArgsUsage: "FILE",
-			Usage:  "write a new cluster's key to a file that does not exist",
+			Name: "keygen", ArgsUsage: "FILE", Flags: keygenFlags(),
+			Usage:  "write a new cluster's key, or a gossip node's, to a file that does not exist",
 			Action: keygenAction,
 		},
 		{
 			Name: "gossip", Flags: gossipFlags(),
-			Usage:  "be a node of a gossip network (CZMQ's zgossip); reads the commands of zgossip from standard input, one a line",
-			Action: gossipAction,
+			Usage:       "be a node of a gossip network (CZMQ's zgossip); reads the commands of zgossip from standard input, one a line",
+			Description: gossipCommands,
+			Action:      gossipAction,
 		},
 		{
 			Name:   "status",

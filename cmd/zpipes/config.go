@@ -76,7 +76,7 @@ func newServerConfig(c *cli.Context, mountPoint string) (cfg serverConfig, err e
 		return cfg, err
 	}
 	// A daemon changes its working directory.
-	for _, path := range []*string{&cfg.MountPoint, &cfg.PidFile, &cfg.LogFile, &cfg.Cluster.KeyFile, &cfg.Cluster.StateDir} {
+	for _, path := range []*string{&cfg.MountPoint, &cfg.PidFile, &cfg.LogFile, &cfg.Cluster.KeyFile, &cfg.Cluster.StateDir, &cfg.Cluster.GossipCurve.cert} {
 		if *path == "" {
 			continue
 		}

@@ -45,29 +45,43 @@ type discovery struct {
 // startDiscovery opens the gossip node and publishes this broker's address. One
 // that was restarted publishes under the same key, so its old address is replaced.
 func startDiscovery(cfg clusterConfig, m *member.Membership, log *slog.Logger) (*discovery, error) {
-	node, err := zgossip.Start(zgossip.Config{Log: log})
+	gossip := cfg.GossipCurve.config()
+	gossip.Log = log
+	node, err := zgossip.Start(gossip)
 	if err != nil {
 		return nil, err
 	}
 	d := &discovery{node: node, member: m, own: discoverPrefix + cfg.Node, log: log, known: make(map[string]string)}
-	for _, endpoint := range cfg.GossipBind {
-		bound, err := node.Bind(endpoint)
-		if err != nil {
-			return nil, errors.Join(err, node.Close())
-		}
-		log.Info("gossip served", "endpoint", bound)
-	}
-	err = node.Publish(d.own, m.Self().Addr, discoverTTL)
-	for _, endpoint := range cfg.GossipConnect {
-		err = errors.Join(err, node.Connect(endpoint, ""))
-	}
-	if err != nil {
+	if err := d.open(cfg); err != nil {
 		return nil, errors.Join(err, node.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
 	d.done.Go(func() { d.follow(ctx) })
 	return d, nil
+}
+
+// open makes the node one of the network, keys first: they hold for what comes after.
+func (d *discovery) open(cfg clusterConfig) error {
+	if err := cfg.GossipCurve.setKeys(d.node); err != nil {
+		return err
+	}
+	for _, endpoint := range cfg.GossipBind {
+		bound, err := d.node.Bind(endpoint)
+		if err != nil {
+			return err
+		}
+		d.log.Info("gossip served", "endpoint", bound)
+	}
+	if err := d.node.Publish(d.own, d.member.Self().Addr, discoverTTL); err != nil {
+		return err
+	}
+	for _, endpoint := range cfg.GossipConnect {
+		if err := d.node.Connect(endpoint, cfg.GossipCurve.server); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // follow hands addresses to the membership as they come and go.

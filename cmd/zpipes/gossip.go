@@ -23,15 +23,14 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/zpipesfs/zpipesfs/cluster/zgossip"
+	"github.com/zpipesfs/zpipesfs/wire/zpl"
 )
 
 // gossipCommand is a node of a gossip network on the command line.
 type gossipCommand struct {
-	config   string   // file, or empty
-	cert     string   // file of this node's key pair, or empty
-	server   string   // public key of the servers that it connects to, or empty
+	config   string // file, or empty
+	curve    curve
 	domain   string   // ZAP domain, or empty
-	allow    []string // public keys of clients that may connect; none: all that know this node's
 	binds    []string // endpoints
 	connects []string // endpoints
 	publish  [][2]string
@@ -50,20 +49,18 @@ type gossipCommand struct {
 }
 
 func gossipFlags() []cli.Flag {
-	return []cli.Flag{
+	return slices.Concat([]cli.Flag{
 		&cli.StringSliceFlag{Name: "bind", Usage: "serve other nodes at `ENDPOINT`: tcp://ADDRESS:PORT (* for any), ipc://PATH; may be repeated"},
 		&cli.StringSliceFlag{Name: "connect", Usage: "be a neighbour of the node at `ENDPOINT`; may be repeated"},
 		&cli.StringSliceFlag{Name: "publish", Usage: "publish the tuple `KEY=VALUE`; may be repeated"},
-		&cli.DurationFlag{Name: "ttl", Usage: "the network forgets what --publish told when it was not told again for `TIME` (default: never)"},
+		&cli.DurationFlag{Name: "ttl", DefaultText: "never", Usage: "the network forgets what --publish told when it was not told again for `TIME`, such as 30s"},
 		&cli.StringFlag{Name: "config", Usage: "load the configuration `FILE`, as CZMQ's zconfig writes it"},
-		&cli.StringFlag{Name: "curve-cert", Usage: "this node's keys are in `FILE`, as CZMQ's zcert writes it: what it binds takes clients with CURVE only"},
-		&cli.StringFlag{Name: "curve-server", Usage: "the nodes to connect to have the public `KEY` (40 characters of Z85)"},
-		&cli.StringSliceFlag{Name: "curve-allow", Usage: "of the clients with CURVE take only that with the public `KEY`; may be repeated (default: all that know this node's)"},
+	}, curveFlags(""), []cli.Flag{
 		&cli.StringFlag{Name: "curve-domain", Usage: "the ZAP `DOMAIN` of what it binds"},
 		&cli.BoolFlag{Name: "watch", Usage: "print a line for each tuple that is delivered"},
 		&cli.BoolFlag{Name: "status", Usage: "print how many tuples there are when all servers have answered, and end"},
 		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "how long servers may take to answer, for --status and at the end of standard input: `TIME`"},
-	}
+	})
 }
 
 func gossipAction(c *cli.Context) error {
@@ -71,8 +68,8 @@ func gossipAction(c *cli.Context) error {
 		return usage("gossip: want no arguments, have %d", c.NArg())
 	}
 	g := &gossipCommand{
-		config: c.String("config"), cert: c.String("curve-cert"), server: c.String("curve-server"), domain: c.String("curve-domain"),
-		allow: c.StringSlice("curve-allow"), binds: c.StringSlice("bind"), connects: c.StringSlice("connect"), ttl: c.Duration("ttl"),
+		config: c.String("config"), domain: c.String("curve-domain"),
+		binds: c.StringSlice("bind"), connects: c.StringSlice("connect"), ttl: c.Duration("ttl"),
 		watch: c.Bool("watch"), status: c.Bool("status"), patience: c.Duration("timeout"),
 		in: c.App.Reader, out: c.App.Writer,
 	}
@@ -80,13 +77,21 @@ func gossipAction(c *cli.Context) error {
 		info, err := f.Stat()
 		g.terminal = err != nil || info.Mode()&os.ModeCharDevice != 0
 	}
-	if len(g.allow) > 0 && g.cert == "" && g.config == "" {
+	var err error
+	if g.curve, err = newCurve(c, ""); err != nil {
+		return err
+	}
+	if len(g.curve.allow) > 0 && g.curve.cert == "" && g.config == "" {
 		return usage("--curve-allow: give this node keys with --curve-cert, too")
 	}
-	for _, key := range g.allow {
-		if !zgossip.ValidKey(key) {
-			return usage("--curve-allow: %q: %w", key, zgossip.ErrKey)
-		}
+	if err := g.curve.checkPlain(len(g.binds) > 0, len(g.connects) > 0, g.config != ""); err != nil {
+		return err
+	}
+	if c.IsSet("ttl") && !c.IsSet("publish") {
+		return usage("--ttl: is about --publish: give that, too")
+	}
+	if g.patience <= 0 {
+		return usage("--timeout: want more than 0")
 	}
 	for _, p := range c.StringSlice("publish") {
 		key, value, ok := strings.Cut(p, "=")
@@ -103,10 +108,8 @@ func gossipAction(c *cli.Context) error {
 func (g *gossipCommand) Run(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	cfg := zgossip.Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
-	if len(g.allow) > 0 {
-		cfg.Allow = func(_, key string) bool { return slices.Contains(g.allow, key) }
-	}
+	cfg := g.curve.config()
+	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	var err error
 	if g.node, err = zgossip.Start(cfg); err != nil {
 		return &failure{op: "gossip", err: err}
@@ -118,22 +121,33 @@ func (g *gossipCommand) Run(ctx context.Context) error {
 		err = g.serve(ctx)
 	}
 	if err := errors.Join(err, g.node.Close()); err != nil {
-		return gossipFailure(err)
+		return gossipFailure("gossip", err)
 	}
 	return nil
 }
 
-func gossipFailure(err error) error {
-	f := &failure{op: "gossip", err: err}
+// gossipFailure is an error of a node with the status that it makes.
+func gossipFailure(op string, err error) error {
+	f := &failure{op: op, err: err}
+	var inner *failure
+	var line *zpl.LineError
 	switch {
+	case errors.As(err, &inner):
+		f.code = inner.code
 	case errors.Is(err, zgossip.ErrInUse):
 		f.code = exitInUse
 	case errors.Is(err, zgossip.ErrUnsynced):
 		f.code = exitTimeout
-	case errors.Is(err, zgossip.ErrEndpoint), errors.Is(err, zgossip.ErrKey), errors.Is(err, zgossip.ErrTTL), errors.Is(err, zgossip.ErrTuple), errors.Is(err, errCommand):
+	case errors.As(err, &line), slices.ContainsFunc(gossipUsage, func(wrong error) bool { return errors.Is(err, wrong) }):
 		f.code = exitUsage
 	}
 	return f
+}
+
+// gossipUsage are the errors of a command line, or of a command, that is wrong.
+var gossipUsage = []error{
+	zgossip.ErrEndpoint, zgossip.ErrKey, zgossip.ErrTTL, zgossip.ErrTuple, zgossip.ErrConfig, zgossip.ErrConnected,
+	zpl.ErrName, zpl.ErrValue, errCommand, os.ErrNotExist, // of a file that was named
 }
 
 // open does what the flags say, security first: it holds for what comes after.
@@ -148,14 +162,8 @@ func (g *gossipCommand) open() error {
 			return err
 		}
 	}
-	if g.cert != "" {
-		public, secret, err := zgossip.ReadCert(g.cert)
-		if err == nil {
-			err = errors.Join(g.node.SetPublicKey(public), g.node.SetSecretKey(secret))
-		}
-		if err != nil {
-			return fmt.Errorf("--curve-cert: %w", err)
-		}
+	if err := g.curve.setKeys(g.node); err != nil {
+		return err
 	}
 	for _, endpoint := range g.binds {
 		bound, err := g.node.Bind(endpoint)
@@ -172,7 +180,7 @@ func (g *gossipCommand) open() error {
 		}
 	}
 	for _, endpoint := range g.connects {
-		if err := g.node.Connect(endpoint, g.server); err != nil {
+		if err := g.node.Connect(endpoint, g.curve.server); err != nil {
 			return err
 		}
 	}
@@ -183,7 +191,7 @@ func (g *gossipCommand) tellStatus(ctx context.Context) error {
 	if err := g.settle(ctx); err != nil {
 		return err
 	}
-	return g.command("STATUS")
+	return g.command(ctx, "STATUS")
 }
 
 // settle waits until the servers have told and heard everything.
@@ -202,8 +210,8 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 	}
 	defer watching.Wait()
 	defer cancel()
-	lines := make(chan string)
-	go g.readLines(ctx, lines) // a read of standard input cannot be ended: it goes with the process
+	lines, broken := make(chan string), make(chan error, 1)
+	go g.readLines(ctx, lines, broken) // a read of standard input cannot be ended: it goes with the process
 	for {
 		select {
 		case <-ctx.Done():
@@ -212,6 +220,7 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 			return errors.New("the node has ended")
 		case line, more := <-lines:
 			if !more {
+				g.fail(<-broken)
 				if !g.terminal {
 					// What was published is not to be lost with this process.
 					return errors.Join(g.failure, g.settle(ctx))
@@ -219,22 +228,34 @@ func (g *gossipCommand) serve(ctx context.Context) error {
 				lines = nil
 				continue
 			}
-			if err := g.command(line); errors.Is(err, errQuit) {
+			if err := g.command(ctx, line); errors.Is(err, errQuit) {
 				return g.failure
-			} else if err != nil {
-				g.print("ERROR", errorLine(err))
-				if g.failure == nil {
-					g.failure = err
-				}
+			} else {
+				g.fail(err)
 			}
 		}
 	}
 }
 
-func (g *gossipCommand) readLines(ctx context.Context, lines chan<- string) {
+// fail tells of a command that failed, and keeps the first for the end.
+func (g *gossipCommand) fail(err error) {
+	if err == nil {
+		return
+	}
+	g.print("ERROR", errorLine(err))
+	if g.failure == nil {
+		g.failure = err
+	}
+}
+
+// maxLine is how long a line of standard input may be: the longest tuple, with escapes.
+const maxLine = 4 << 20
+
+// readLines sends the lines of standard input, and at its end why it ended.
+func (g *gossipCommand) readLines(ctx context.Context, lines chan<- string, broken chan<- error) {
 	defer close(lines)
 	in := bufio.NewScanner(g.in)
-	in.Buffer(nil, 2<<20)
+	in.Buffer(nil, maxLine)
 	for in.Scan() {
 		select {
 		case lines <- in.Text():
@@ -242,9 +263,13 @@ func (g *gossipCommand) readLines(ctx context.Context, lines chan<- string) {
 			return
 		}
 	}
-	if err := in.Err(); err != nil {
-		g.print("ERROR", "standard input ends here:", err.Error())
+	err := in.Err()
+	if errors.Is(err, bufio.ErrTooLong) {
+		err = usage("standard input ends here: its next line is longer than %d bytes", maxLine)
+	} else if err != nil {
+		err = fmt.Errorf("standard input ends here: %w", err)
 	}
+	broken <- err
 }
 
 func (g *gossipCommand) watchEvents(ctx context.Context) {
@@ -274,105 +299,4 @@ func word(text string) string {
 		return text
 	}
 	return strconv.Quote(text)
-}
-
-var (
-	errQuit    = errors.New("quit")
-	errCommand = errors.New("not a command")
-)
-
-const gossipHelp = `want BIND ENDPOINT, PORT, CONNECT ENDPOINT [KEY], PUBLISH KEY VALUE [TTL], UNPUBLISH KEY, STATUS, SETTLE, LOAD FILE, SET PATH VALUE, SAVE FILE, VERBOSE, ZAP DOMAIN DOMAIN, SET PUBLICKEY KEY, SET SECRETKEY KEY or $TERM`
-
-// command carries out a line of standard input: zgossip's commands, in words
-// between spaces.
-func (g *gossipCommand) command(line string) error {
-	w, err := words(line)
-	if err != nil || len(w) == 0 || strings.HasPrefix(w[0], "#") {
-		return err
-	}
-	n := g.node
-	switch op := strings.ToUpper(w[0]); {
-	case op == "$TERM" && len(w) == 1:
-		return errQuit
-	case op == "VERBOSE" && len(w) == 1:
-		return n.SetVerbose()
-	case op == "BIND" && len(w) == 2:
-		_, err := n.Bind(w[1])
-		return err
-	case op == "PORT" && len(w) == 1:
-		port, err := n.Port()
-		if err == nil {
-			g.print("PORT", fmt.Sprint(port))
-		}
-		return err
-	case op == "STATUS" && len(w) == 1:
-		tuples, err := n.Status()
-		if err == nil {
-			g.print("STATUS", fmt.Sprint(tuples))
-		}
-		return err
-	case op == "CONNECT" && (len(w) == 2 || len(w) == 3):
-		return n.Connect(w[1], append(w, "")[2])
-	case op == "PUBLISH" && (len(w) == 3 || len(w) == 4):
-		return g.commandPublish(w)
-	case op == "UNPUBLISH" && len(w) == 2:
-		return n.Unpublish(w[1])
-	case op == "SETTLE" && len(w) == 1:
-		return g.settle(context.Background())
-	case op == "LOAD" && len(w) == 2:
-		return n.Load(w[1])
-	case op == "SAVE" && len(w) == 2:
-		return n.Save(w[1])
-	case op == "ZAP" && len(w) == 3 && strings.EqualFold(w[1], "DOMAIN"):
-		return n.SetZAPDomain(w[2])
-	case op == "SET" && len(w) == 3:
-		return g.commandSet(w[1], w[2])
-	}
-	return fmt.Errorf("%.20q: %w: %s", w[0], errCommand, gossipHelp) // not the rest: it may be a secret key
-}
-
-func (g *gossipCommand) commandPublish(w []string) error {
-	var ttl time.Duration
-	if len(w) == 4 {
-		var err error
-		if ttl, err = time.ParseDuration(w[3]); err != nil {
-			return fmt.Errorf("PUBLISH: ttl %q: %w: want a time such as 30s", w[3], errCommand)
-		}
-	}
-	return g.node.Publish(w[1], w[2], ttl)
-}
-
-func (g *gossipCommand) commandSet(path, value string) error {
-	switch strings.ToUpper(path) {
-	case "PUBLICKEY":
-		return g.node.SetPublicKey(value)
-	case "SECRETKEY":
-		return g.node.SetSecretKey(value)
-	}
-	return g.node.Set(path, value)
-}
-
-// words splits a line at spaces; a word in double quotes, with Go's escapes, may
-// have some.
-func words(line string) (list []string, err error) {
-	for rest := strings.TrimLeft(line, " \t"); rest != ""; rest = strings.TrimLeft(rest, " \t") {
-		if rest[0] != '"' {
-			i := strings.IndexAny(rest+" ", " \t")
-			list, rest = append(list, rest[:i]), rest[i:]
-			continue
-		}
-		quoted, err := strconv.QuotedPrefix(rest)
-		if err != nil {
-			return nil, fmt.Errorf("%w: a quoted word is wrong, or not closed", errCommand)
-		}
-		text, err := strconv.Unquote(quoted)
-		if err != nil {
-			return nil, fmt.Errorf("%w: a quoted word is wrong", errCommand)
-		}
-		list, rest = append(list, text), rest[len(quoted):]
-		if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
-			return nil, fmt.Errorf("%w: want a space behind a quoted word", errCommand)
-		}
-	}
-	return list, nil
 }

@@ -6,7 +6,6 @@ package zgossip
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -142,7 +141,7 @@ func TestCommand(t *testing.T) {
 	if err == nil || c.cmd.ProcessState.ExitCode() != 2 || strings.Count(c.out.String(), "ERROR ") != 2 {
 		t.Errorf("wrong commands: %v\n%s%s", err, c.out.String(), c.err.String())
 	}
-	for _, args := range [][]string{{"--publish", "novalue"}, {"--publish", strings.Repeat("k", 256) + "=v"}, {"--bind", "nonsense"}, {"--connect", "tcp://127.0.0.1:1", "--curve-server", "short"}, {"argument"}} {
+	for _, args := range [][]string{{"--publish", "novalue"}, {"--publish", strings.Repeat("k", 256) + "=v"}, {"--bind", "nonsense"}, {"--connect", "tcp://127.0.0.1:1", "--curve-server", "short"}, {"argument"}, {"--ttl", "2s"}, {"--timeout", "0s"}} {
 		p := run1(t, append([]string{"gossip"}, args...)...)
 		_ = p.cmd.Wait()
 		p.once.Do(func() {})
@@ -202,6 +201,20 @@ func TestWatchQuotes(t *testing.T) {
 	}
 	p.say(t, `PUBLISH "open`, `PUBLISH "a"b c`, `PUBLISH k v 1s 2s`, `PUBLISH k v soon`)
 	soon(t, "errors", func() bool { return strings.Count(p.out.String(), "ERROR ") == 4 })
+	// A command that lacks a word says which it wants.
+	p.say(t, "publish k", "ZAP", "SET SECRETKEY")
+	for _, want := range []string{`"publish": not a command: want PUBLISH KEY VALUE [TTL]` + "\n", "want ZAP DOMAIN DOMAIN\n", "want SET PATH VALUE or SET PUBLICKEY KEY or SET SECRETKEY KEY\n"} {
+		soon(t, want, func() bool { return strings.Contains(p.out.String(), want) })
+	}
+}
+
+// Standard input that cannot be read on is no success.
+func TestInputTooLong(t *testing.T) {
+	p := run1(t, "gossip")
+	_, _ = io.WriteString(p.in, "PUBLISH k "+strings.Repeat("x", 5<<20)) // it may end before it has taken all
+	if status := p.finish(); status != 2 || !strings.Contains(p.out.String(), "ERROR standard input ends here") {
+		t.Errorf("status %d: %s%s", status, p.out.String(), p.err.String())
+	}
 }
 
 // cert writes a key pair as zcert does.
@@ -239,74 +252,19 @@ func TestCommandCurve(t *testing.T) {
 			t.Errorf("%s: status %d, %q, want %d, %q: %s", name, status, p.out.String(), c.status, c.out, p.err.String())
 		}
 	}
-	for _, flags := range [][]string{{"--curve-allow", friendKey}, {"--curve-allow", "short", "--curve-cert", serverFile}} {
-		if status := run1(t, append([]string{"gossip"}, flags...)...).finish(); status != 2 {
-			t.Errorf("gossip %v: status %d", flags, status)
+	// CONNECT without a key is not plain text.
+	p := run1(t, "gossip", "--curve-cert", friendFile, "--curve-server", serverKey)
+	p.say(t, "CONNECT "+at, "SETTLE", "STATUS")
+	soon(t, "CONNECT with the key of a flag", func() bool { return p.out.String() == "STATUS 1\n" })
+	for _, flags := range [][]string{
+		{"--curve-allow", friendKey}, {"--curve-allow", "short", "--curve-cert", serverFile}, {"--curve-server", "short"},
+		{"--curve-cert", friendFile + "none"}, {"--config", friendFile + "none"}, {"--config", write(t, "a\n  b")},
+		// These would be plain text.
+		{"--connect", at, "--curve-cert", friendFile}, {"--bind", anyPort, "--curve-server", serverKey},
+	} {
+		p := run1(t, append([]string{"gossip"}, flags...)...)
+		if status := p.finish(); status != 2 || strings.Count(p.err.String(), "\n") != 1 {
+			t.Errorf("gossip %v: status %d: %s", flags, status, p.err.String())
 		}
-	}
-}
-
-// peers returns the other members that a broker sees.
-func peers(t *testing.T, name string) (nodes []string) {
-	t.Helper()
-	binary, err := zpipes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(binary, "status", "--name", name, "--json").Output()
-	if err != nil {
-		return nil // it has yet to come
-	}
-	var status struct {
-		Peers []struct{ Node, State string }
-	}
-	if err := json.Unmarshal(out, &status); err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range status.Peers {
-		if p.State == "up" {
-			nodes = append(nodes, p.Node)
-		}
-	}
-	return nodes
-}
-
-// Brokers find each other through a hub, whose it is.
-func TestDiscovery(t *testing.T) {
-	for _, kind := range kinds {
-		t.Run(kind.name, func(t *testing.T) {
-			hub := kind.start(t)
-			at := hub.bind("tcp://127.0.0.1:*")
-			prefix := fmt.Sprintf("discover-%d-", os.Getpid())
-			broker := func(node string) *process {
-				return run1(t, "broker", "--name", prefix+node, "--node", node, "--bind", "127.0.0.1:0", "--profile", "local",
-					"--discover", "zgossip", "--gossip-connect", at)
-			}
-			a := broker("a")
-			broker("b")
-			broker("c")
-			all := func(nodes ...string) func() bool {
-				return func() bool {
-					for _, n := range nodes {
-						if len(peers(t, prefix+n)) != len(nodes)-1 {
-							return false
-						}
-					}
-					return true
-				}
-			}
-			soon(t, "all see all", all("a", "b", "c"))
-			// A restarted broker has another port: its tuple is replaced.
-			const key = "zpipes/member/a"
-			old := hub.tuples()[key]
-			a.end(syscall.SIGKILL)
-			soon(t, "two see each other", all("b", "c"))
-			broker("a")
-			soon(t, "all see all again", all("a", "b", "c"))
-			soon(t, "the tuple is replaced", func() bool { return hub.tuples()[key] != old })
-			if n := hub.status(); old == "" || n != 3 {
-				t.Errorf("the hub had %q of a, and has %d tuples, want 3", old, n)
-			}
-		})
 	}
 }

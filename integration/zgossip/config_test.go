@@ -136,6 +136,29 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
+// TestCertBothWays has CZMQ load what zpipes keygen makes, and zpipes what CZMQ saves.
+func TestCertBothWays(t *testing.T) {
+	file, public := keygen(t)
+	theirs := filepath.Join(t.TempDir(), "theirs")
+	out, err := exec.Command(program, "cert", file, theirs).Output()
+	if err != nil {
+		t.Fatalf("zcert does not load it: %v", err)
+	}
+	for _, f := range []string{file, theirs} {
+		gotPublic, gotSecret, err := zgossip.ReadCert(f)
+		if err != nil || gotPublic != public || gotPublic+"\n"+gotSecret+"\n" != string(out) {
+			t.Errorf("%s has %q and a secret key, %v; CZMQ says\n%s", f, gotPublic, err, out)
+		}
+	}
+	// Who has the public file alone gets no secret.
+	if err := os.Remove(file + "_secret"); err != nil {
+		t.Fatal(err)
+	}
+	if got, secret, err := zgossip.ReadCert(file); err != nil || got != public || secret != "" {
+		t.Errorf("the public file has %q and %q, %v", got, secret, err)
+	}
+}
+
 // TestCurveWithCZMQ has a client made of CZMQ's sockets and certificates connect.
 // (Debian's CZMQ has no CURVE in its zgossip actor.)
 func TestCurveWithCZMQ(t *testing.T) {

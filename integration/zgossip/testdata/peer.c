@@ -9,6 +9,8 @@
 //	                     message from it, likewise. It ends with standard input.
 //	peer config IN OUT   loads a configuration file with zconfig, prints each item as
 //	                     depth, name, value, separated by tabs, and saves it.
+//	peer cert IN OUT     loads a certificate with zcert, prints its public and its secret
+//	                     key, and saves it.
 //	peer curve ENDPOINT SERVERKEY
 //	                     connects a DEALER with a fresh key pair, says HELLO, publishes
 //	                     told = SERVERKEY and prints each frame that comes within a
@@ -111,6 +113,19 @@ config (const char *in, const char *out)
 }
 
 static int
+cert (const char *in, const char *out)
+{
+    zcert_t *cert = zcert_load (in);
+    if (!cert)
+        return 1;
+    puts (zcert_public_txt (cert));
+    puts (zcert_secret_txt (cert));
+    int rc = zcert_save (cert, out);
+    zcert_destroy (&cert);
+    return rc != 0;
+}
+
+static int
 curve (const char *endpoint, const char *server_key)
 {
     static const byte hello [] = { 0xAA, 0xA0, 1, 1 };
@@ -147,8 +162,10 @@ main (int argc, char **argv)
         return gossip ();
     if (argc == 4 && streq (argv [1], "config"))
         return config (argv [2], argv [3]);
+    if (argc == 4 && streq (argv [1], "cert"))
+        return cert (argv [2], argv [3]);
     if (argc == 4 && streq (argv [1], "curve"))
         return curve (argv [2], argv [3]);
-    fputs ("usage: peer gossip | config IN OUT | curve ENDPOINT SERVERKEY\n", stderr);
+    fputs ("usage: peer gossip | config IN OUT | cert IN OUT | curve ENDPOINT SERVERKEY\n", stderr);
     return 2;
 }
