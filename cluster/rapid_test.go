@@ -105,7 +105,7 @@ func TestOpenInterruptedWhenMet(t *testing.T) {
 	}
 }
 
-// Without a partner it ends at once, also when the home is silent.
+// Without a partner it ends soon, also when the home is silent.
 func TestOpenInterrupted(t *testing.T) {
 	r := newRig(t, 2)
 	for _, home := range []string{"h1", "h2"} {

@@ -48,8 +48,8 @@ type registration struct {
 }
 
 // register notes that key has ends now, none: nothing. It returns who else has
-// some, in a fixed order. first: no home has known this registration; with no ends:
-// another home knows it now.
+// some, in a fixed order. first: no home has known this registration; with fewer ends
+// than before: those that have gone part from nobody.
 //
 // Status Busy, Spent and Clash leave all as it was; for Clash the mode is that in
 // which the pipe is open.
@@ -91,8 +91,7 @@ func (m *meeting) set(key regKey, ends peer.Ends, first bool) peer.Status {
 			return peer.Busy
 		}
 	}
-	moved := ends == 0 && first
-	if have != nil && have.ends&^ends != 0 && !moved {
+	if have != nil && have.ends&^ends != 0 && !first {
 		m.part()
 	}
 	switch {
