@@ -395,6 +395,7 @@ func (x *torture) audit(weigh context.CancelFunc, anchors *sync.WaitGroup) {
 		for x.missing(false) > 0 && time.Now().Before(end) && !x.t.Failed() {
 			time.Sleep(5 * time.Millisecond)
 		}
+		x.missing(true) // before the anchors go, after which nothing need be there
 		defer x.missing(true)
 	}
 	weigh()

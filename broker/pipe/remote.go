@@ -171,6 +171,9 @@ func (p *Pipe) AttachReader(info Info, of *Voice) (*Reader, error) {
 	if err == nil {
 		r = &Reader{pipe: p, info: info, remote: true, only: of, wOpens: p.wOpens}
 		r.from = &r.own // local reads take nothing through it
+		if p.cfg.Mode == Fanout {
+			r.queue.host = info.Host
+		}
 		p.farReaders++
 		p.addReader(r)
 		p.releaseOpeners(&done)
