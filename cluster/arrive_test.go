@@ -370,3 +370,28 @@ func TestOpenOfRemovedName(t *testing.T) {
 	}
 	r.allIdle()
 }
+
+// An open that has set out before its name was removed does not meet who opens what has
+// the name now, though it came to the home after them.
+func TestRetiredOnTheWay(t *testing.T) {
+	r := newRig(t, 3)
+	a, b, home := r.hosts[0], r.hosts[1], r.hosts[2]
+	name := r.homed("fifo", home)
+	a.sync()
+	r.slow(a, home)
+	rd := a.start(name, reading)
+	r.eventually("its open is under way", a.entering)
+	for _, h := range r.hosts {
+		h.cluster.Retire(name)
+	}
+	wr := b.start(name, writing)
+	r.eventually("the writer waits", func() bool { return len(b.broker.Attr(b.pipes[name]).Stat.Writers) == 1 })
+	r.eventually("the reader waits", func() bool { return len(a.broker.Attr(a.pipes[name]).Stat.Readers) == 1 })
+	for _, o := range []*opening{rd, wr} {
+		if !o.Cancel() {
+			t.Errorf("%v: met what has another name", o.h.id)
+			o.close()
+		}
+	}
+	r.allIdle()
+}

@@ -207,8 +207,10 @@ func (t *tie) registered(m *peer.Message, err error, before peer.Ends) {
 		return
 	}
 	r.left = 1 // this call itself
-	for _, other := range m.Regs {
-		t.meet(other)
+	if !t.adrift { // else those have what the name stands for now
+		for _, other := range m.Regs {
+			t.meet(other)
+		}
 	}
 	t.talked()
 }
