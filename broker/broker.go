@@ -102,8 +102,9 @@ func (b *Broker) Open(n *Node, op *pipe.OpenOp) {
 			op.Done(op)
 			return
 		}
-		if b.cfg.Peers != nil {
-			b.enter(n, p, op)
+		// A name that is gone may be another pipe's by now.
+		if path, named := b.Path(n); named && b.cfg.Peers != nil {
+			b.enter(n, p, path, op)
 			return
 		}
 		err = p.Open(op)
@@ -115,14 +116,15 @@ func (b *Broker) Open(n *Node, op *pipe.OpenOp) {
 }
 
 // enter opens ends that may have partners on other hosts: those are met first.
-func (b *Broker) enter(n *Node, p *pipe.Pipe, op *pipe.OpenOp) {
-	path, _ := b.Path(n)
+func (b *Broker) enter(n *Node, p *pipe.Pipe, path string, op *pipe.OpenOp) {
 	e := &Entering{Read: op.Read, Write: op.Write}
 	e.Done = func(err error) {
 		defer b.unpin(n)
 		op.Voice = e.Voice
 		if err == nil {
 			err = p.Open(op)
+		} else {
+			p.Depart(op)
 		}
 		switch {
 		case errors.Is(err, pipe.ErrSpent):

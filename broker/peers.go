@@ -26,8 +26,8 @@ type Peers interface {
 	// Enter arranges that ends which are about to open on p, which path names, meet
 	// their partners elsewhere, and then decides e.
 	Enter(p *pipe.Pipe, path string, e *Entering)
-	// Leave tells that e, undecided, was withdrawn. It is decided soon: with
-	// context.Canceled, or with nil if it may have met a partner already.
+	// Leave tells that e, undecided, was withdrawn. It is decided soon: as if it were
+	// not, for it may have met a partner, or with context.Canceled.
 	Leave(p *pipe.Pipe, e *Entering)
 }
 

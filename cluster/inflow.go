@@ -5,10 +5,8 @@
 package cluster
 
 import (
-	"slices"
 	"sync/atomic"
 
-	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
@@ -32,10 +30,8 @@ type inflow struct {
 	urgent atomic.Bool                 // contended, for other goroutines
 
 	// The core's alone.
-	need      int                // bytes that a reader must have at once, as last told
-	ended     bool               // no more bytes come: End has
-	closed    bool               // ended, and readers are told
-	awaits    []*broker.Entering // ended: opens that its writer may have met
+	need      int  // bytes that a reader must have at once, as last told
+	ended     bool // no more bytes come: End has
 	gone      bool
 	contended bool // others want its bytes, too: they come when asked for
 	asked     bool // contended: they are asked for
@@ -140,7 +136,7 @@ func (f *inflow) pay() {
 	}
 	fed, unread, alone := w.Fed()
 	consumed := fed - unread
-	if f.closed && unread == 0 {
+	if f.ended && unread == 0 {
 		f.finish()
 		return
 	}
@@ -180,8 +176,9 @@ func (c *Cluster) toInflow(from peer.ID, m *peer.Message, body []pipe.Chunk) {
 			f.t.watch()
 		}
 	case peer.End:
-		f.ended, f.awaits = true, f.t.arriving()
-		f.close()
+		f.ended = true
+		f.t.pipe.Close(nil, w, nil)
+		f.pay()
 	case peer.Recall:
 		f.giveBack()
 	case peer.Contend:
@@ -189,17 +186,6 @@ func (c *Cluster) toInflow(from peer.ID, m *peer.Message, body []pipe.Chunk) {
 		f.urgent.Store(m.First)
 		f.t.watch()
 	}
-}
-
-// close closes the writer of a stream that has ended, but not before a reader which
-// was about to open then: it would find neither the writer nor what it wrote.
-func (f *inflow) close() {
-	if !f.ended || f.closed || f.gone || slices.ContainsFunc(f.awaits, undecided) {
-		return
-	}
-	f.closed = true
-	f.t.pipe.Close(nil, f.writer.Load(), nil)
-	f.pay()
 }
 
 // finish ends the stream: its bytes that nobody has taken go back.
@@ -228,12 +214,8 @@ func (f *inflow) abort() {
 // lose is for a stream whose broker was lost. Unless all its bytes had come, its
 // readers are told, after those that have.
 func (f *inflow) lose() {
-	if w := f.writer.Load(); w != nil && !f.closed {
-		var cause error
-		if !f.ended {
-			cause = pipe.ErrPeerLost
-		}
-		f.t.pipe.Close(nil, w, cause)
+	if w := f.writer.Load(); w != nil && !f.ended {
+		f.t.pipe.Close(nil, w, pipe.ErrPeerLost)
 	}
 	f.forget()
 }

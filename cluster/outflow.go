@@ -66,7 +66,7 @@ func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	answer.Status = peer.OK
 	c.send(from, answer) // before the first byte
 	t.contend()
-	if t.entering[1] == 0 {
+	if t.entering[1] == 0 || o.key.writer != 0 {
 		o.begin()
 	}
 }
@@ -80,7 +80,7 @@ func (t *tie) writes(writer uint64) bool {
 }
 
 // begin lets the stream flow: its writers are there, or have been. Until then it
-// would find that there are none, and end.
+// would find that there are none, and end. One of a fanout pipe has a voice, which tells.
 func (o *outflow) begin() {
 	o.mu.Lock()
 	wake := !o.flowing || o.held
@@ -91,13 +91,13 @@ func (o *outflow) begin() {
 	}
 }
 
-// keep holds back the stream's End, for a writer is about to open. It returns false
-// if the stream has ended.
+// keep holds back the stream's End, for a writer is about to open: one of its writers,
+// so not in a fanout pipe. It returns false if the stream has ended.
 func (o *outflow) keep() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.held = !o.ended
-	return o.held
+	o.held = !o.ended && o.key.writer == 0
+	return !o.ended
 }
 
 func (o *outflow) part() {

@@ -86,6 +86,77 @@ func (x *torture) opened(o *opening, rng *rand.Rand) bool {
 	return false
 }
 
+// waiter opens a pipe again and again, and never gives up. The last time, when all is
+// well again, it must find the partner that comes then.
+func (x *torture) waiter(p *subject, rng *rand.Rand, healed <-chan struct{}) {
+	for !x.t.Failed() {
+		h := x.someHost(rng)
+		kind, other := reading, writing
+		if rng.IntN(2) == 0 {
+			kind, other = other, kind
+		}
+		o := h.start(p.name, kind)
+		select {
+		case <-o.over:
+		case <-x.stop.Done():
+			<-healed
+			x.meet(p, o, other, rng)
+		}
+		switch {
+		case !x.ends(o):
+			return
+		case o.Err == nil:
+			o.close()
+		case !errors.Is(o.Err, pipe.ErrBusy) && !errors.Is(o.Err, pipe.ErrClosed):
+			x.t.Errorf("%s: %v: open: %v", p.name, h.id, o.Err)
+		}
+		x.pause(time.Duration(rng.IntN(10)) * time.Millisecond)
+		if x.stop.Err() != nil {
+			return
+		}
+	}
+}
+
+// meet opens what o waits for, unless o has ended.
+func (x *torture) meet(p *subject, o *opening, set func(*pipe.OpenOp), rng *rand.Rand) {
+	for end := time.Now().Add(patience); time.Now().Before(end) && !x.t.Failed(); {
+		partner := x.someHost(rng).start(p.name, set)
+		select {
+		case <-partner.over:
+		case <-o.over:
+			if partner.Cancel() {
+				return
+			}
+			<-partner.over
+		case <-time.After(patience):
+			x.t.Errorf("%s: an open on %v (reads: %v) has not met the one on %v", p.name, o.h.id, o.Read, partner.h.id)
+			return
+		}
+		if partner.Err == nil {
+			if p.mode != pipe.Fifo { // else it may have met an anchor
+				x.ends(o)
+			}
+			partner.close()
+		}
+		select {
+		case <-o.over:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// ends waits for an open to end.
+func (x *torture) ends(o *opening) bool {
+	select {
+	case <-o.over:
+		return true
+	case <-time.After(patience):
+		x.t.Errorf("%v: an open has not ended", o.h.id)
+		return false
+	}
+}
+
 // write writes a record; it returns true if the writer has done.
 func (x *torture) write(p *subject, id int, o *opening, rng *rand.Rand) bool {
 	w := p.writers0(id)

@@ -105,7 +105,7 @@ func TestOpenInterruptedWhenMet(t *testing.T) {
 	}
 }
 
-// Without a partner it ends at once, also when the home is silent.
+// Without a partner it ends soon, also when the home is silent.
 func TestOpenInterrupted(t *testing.T) {
 	r := newRig(t, 2)
 	for _, home := range []string{"h1", "h2"} {
@@ -126,4 +126,56 @@ func TestOpenInterrupted(t *testing.T) {
 			r.net.Cut("h1", "h2", false)
 		}
 	}
+}
+
+// Who learns late that his pair has parted does not part the next one.
+func TestExclusivePartsOnce(t *testing.T) {
+	r := newRig(t, 3)
+	a, b, home := r.hosts[0], r.hosts[1], r.hosts[2]
+	name := r.homedOn("h3", "exclusive-")
+	rd, wr := a.start(name, readNow).ok(), b.start(name, writeNow).ok()
+	r.net.SetLink("h2", "h1", link.Conditions{Delay: 200 * time.Millisecond})
+	wr.close()
+	r.eventually("the home knows", func() bool { return home.registrations(name) == 1 })
+	wr = b.start(name, writing)
+	next := home.start(name, readNow).ok()
+	wr.ok()
+	rd.readsErr(io.EOF)
+	r.eventually("the home knows", func() bool { return home.registrations(name) == 2 })
+	for _, h := range r.hosts {
+		if o := h.start(name, readNow).wait(); !errors.Is(o.Err, pipe.ErrBusy) {
+			t.Errorf("%v: a second reader: %v", h.id, o.Err)
+		}
+	}
+	for _, o := range []*opening{rd, wr, next} {
+		o.close()
+	}
+	r.allIdle()
+}
+
+// A writer that comes when the home knows that the last one's host was lost, and the
+// reader's host does not yet, waits for the next reader.
+func TestExclusiveAfterALoss(t *testing.T) {
+	r := newRig(t, 4)
+	a, b, c, home := r.hosts[0], r.hosts[1], r.hosts[2], r.hosts[3]
+	name := r.homedOn("h4", "exclusive-")
+	rd := a.start(name, readNow).ok()
+	b.start(name, writeNow).ok().writes("x")
+	b.kill()
+	home.seen(a, c)
+	c.seen(a, home)
+	r.eventually("the home knows", func() bool { return home.registrations(name) == 1 })
+	wr := c.start(name, writing)
+	r.eventually("it waits", func() bool { return len(c.broker.Attr(c.pipes[name]).Stat.Writers) == 1 })
+	a.seen(c, home)
+	rd.reads("x")
+	rd.readsErr(pipe.ErrPeerLost)
+	r.eventually("the home knows", func() bool { return home.registrations(name) == 1 })
+	next := a.start(name, reading).ok()
+	wr.ok().writes("new")
+	next.reads("new")
+	for _, o := range []*opening{rd, wr, next} {
+		o.close()
+	}
+	r.allIdle()
 }

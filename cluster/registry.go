@@ -43,13 +43,14 @@ type meeting struct {
 
 type registration struct {
 	ends peer.Ends
-	// Exclusive: it has had a partner that parted. It meets nobody any more.
-	spent bool
+	// Exclusive.
+	mate  regKey // the first to have the other end beside it; zero: none has yet
+	spent bool   // its mate has parted from it: it meets nobody any more
 }
 
 // register notes that key has ends now, none: nothing. It returns who else has
-// some, in a fixed order. first: no home has known this registration; with no ends:
-// another home knows it now.
+// some, in a fixed order. first: no home has known this registration; with fewer ends
+// than before: those that have gone part from nobody.
 //
 // Status Busy, Spent and Clash leave all as it was; for Clash the mode is that in
 // which the pipe is open.
@@ -91,9 +92,8 @@ func (m *meeting) set(key regKey, ends peer.Ends, first bool) peer.Status {
 			return peer.Busy
 		}
 	}
-	moved := ends == 0 && first
-	if have != nil && have.ends&^ends != 0 && !moved {
-		m.part()
+	if have != nil && have.ends&^ends != 0 {
+		m.part(key, !first)
 	}
 	switch {
 	case ends == 0:
@@ -103,6 +103,7 @@ func (m *meeting) set(key regKey, ends peer.Ends, first bool) peer.Status {
 	default:
 		have.ends = ends
 	}
+	m.pair(key)
 	return peer.OK
 }
 
@@ -116,15 +117,29 @@ func (m *meeting) taken(key regKey) (ends peer.Ends) {
 	return ends
 }
 
-// part comes before an end of an exclusive pipe goes: if it had a partner, both
-// are spent, and the name is a new pipe.
-func (m *meeting) part() {
-	if m.mode != pipe.Exclusive || m.taken(regKey{}) != peer.Reads|peer.Writes {
+// pair notes with whom key has an exclusive pipe.
+func (m *meeting) pair(key regKey) {
+	have, none := m.regs[key], regKey{}
+	if m.mode != pipe.Exclusive || have == nil || have.spent || have.mate != none {
 		return
 	}
-	for _, have := range m.regs {
-		have.spent = true
+	for k, other := range m.regs {
+		if both := have.ends | other.ends; !other.spent && other.mate == none && both == peer.Reads|peer.Writes {
+			have.mate, other.mate = k, key
+		}
 	}
+}
+
+// part comes before an end of an exclusive pipe goes. If it and its mate have met, both
+// are spent, and the name is a new pipe; else the mate is there for another.
+func (m *meeting) part(key regKey, met bool) {
+	have := m.regs[key]
+	mate := m.regs[have.mate]
+	if mate == nil || mate.mate != key {
+		return
+	}
+	mate.spent, have.spent = mate.spent || met, have.spent || met
+	mate.mate, have.mate = regKey{}, regKey{}
 }
 
 func (m *meeting) others(key regKey) (regs []peer.Reg) {

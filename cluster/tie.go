@@ -6,11 +6,9 @@ package cluster
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/broker/pipe"
@@ -51,112 +49,6 @@ type round struct {
 	left    int // talks that are not over
 }
 
-// Enter is broker.Peers'.
-func (c *Cluster) Enter(p *pipe.Pipe, path string, e *broker.Entering) {
-	if !c.events.post(func() { c.enter(p, path, e) }) && e.Decide() {
-		e.Done(pipe.ErrClosed)
-	}
-}
-
-// failEntering ends the opens that are under way when the core has ended.
-func (c *Cluster) failEntering() {
-	for _, t := range c.ties {
-		entries := t.waiting
-		if t.round != nil {
-			entries = append(entries, t.round.entries...)
-		}
-		for _, e := range entries {
-			if e.Decide() {
-				e.Done(pipe.ErrClosed)
-			}
-		}
-	}
-}
-
-// leaveLimit is how long an open that was withdrawn waits for what comes of talks
-// with partners: a process that is killed waits so long at most.
-const leaveLimit = time.Second
-
-// Leave is broker.Peers'. The round that e may be in goes on. A partner that e has met
-// may have opened and written already: a signal which that brings about, as SIGCHLD,
-// must not undo the meeting, or what was written is for nobody.
-func (c *Cluster) Leave(p *pipe.Pipe, e *broker.Entering) {
-	c.events.post(func() {
-		t := c.ties[p]
-		switch {
-		case t == nil || !t.has(e): // decided, or its Enter is yet to come
-		case t.mayHaveMet():
-			time.AfterFunc(leaveLimit, func() { c.events.post(func() { t.drop(e) }) })
-		default:
-			t.drop(e)
-		}
-	})
-}
-
-// has reports that an open waits for what this tie decides.
-func (t *tie) has(e *broker.Entering) bool {
-	return undecided(e) && (slices.Contains(t.waiting, e) || t.round != nil && slices.Contains(t.round.entries, e))
-}
-
-// mayHaveMet reports that partners on other hosts may count an open under way as one
-// that they have met.
-func (t *tie) mayHaveMet() bool {
-	return len(t.ins)+len(t.outs) > 0 || t.round != nil && t.round.left > 1
-}
-
-// drop decides an open that was withdrawn.
-func (t *tie) drop(e *broker.Entering) {
-	if t.has(e) && e.Decide() {
-		t.waiting = slices.DeleteFunc(t.waiting, func(x *broker.Entering) bool { return x == e })
-		e.Done(context.Canceled)
-		t.count(e, -1)
-		t.mute(e)
-		t.settle()
-	}
-}
-
-func (c *Cluster) enter(p *pipe.Pipe, path string, e *broker.Entering) {
-	t := c.ties[p]
-	if t == nil {
-		c.lastReg++
-		t = &tie{c: c, pipe: p, path: path, reg: c.lastReg, ins: make(map[uint64]*inflow), outs: make(map[outKey]*outflow), unmet: make(map[peer.ID]bool), voices: make(map[uint64]*pipe.Voice)}
-		c.ties[p], c.byReg[t.reg] = t, t
-		p.Join(t)
-	}
-	t.count(e, +1)
-	if e.Write && p.Mode() == pipe.Fanout {
-		t.lastVoice++
-		e.Voice = new(pipe.Voice)
-		t.voices[t.lastVoice] = e.Voice
-	}
-	t.waiting = append(t.waiting, e)
-	if e.Withdrawn() {
-		t.drop(e)
-		return
-	}
-	t.step()
-}
-
-// endsOf is which ends an open wants.
-func endsOf(e *broker.Entering) (ends peer.Ends) {
-	if e.Read {
-		ends |= peer.Reads
-	}
-	if e.Write {
-		ends |= peer.Writes
-	}
-	return ends
-}
-
-func (t *tie) count(e *broker.Entering, n int) {
-	if e.Read {
-		t.entering[0] += n
-	}
-	if e.Write {
-		t.entering[1] += n
-	}
-}
-
 // Ends is the pipe's to call.
 func (t *tie) Ends() { t.c.events.post(t.settle) }
 
@@ -173,24 +65,6 @@ func (t *tie) ends() (ends peer.Ends) {
 		ends |= peer.Writes
 	}
 	return ends
-}
-
-// arriving is the opens for reading that are under way.
-func (t *tie) arriving() (entries []*broker.Entering) {
-	if t.round != nil {
-		entries = slices.Clone(t.round.entries)
-	}
-	entries = append(entries, t.waiting...)
-	return slices.DeleteFunc(entries, func(e *broker.Entering) bool { return !e.Read || e.Decided() })
-}
-
-func undecided(e *broker.Entering) bool { return !e.Decided() }
-
-// mute says that e's writer, if it has one, has not opened.
-func (t *tie) mute(e *broker.Entering) {
-	if e.Voice != nil {
-		t.pipe.Mute(e.Voice)
-	}
 }
 
 // oneByOne reports that an open needs a round of its own: it may fail for itself, or
@@ -333,8 +207,10 @@ func (t *tie) registered(m *peer.Message, err error, before peer.Ends) {
 		return
 	}
 	r.left = 1 // this call itself
-	for _, other := range m.Regs {
-		t.meet(other)
+	if !t.adrift { // else those have what the name stands for now
+		for _, other := range m.Regs {
+			t.meet(other)
+		}
 	}
 	t.talked()
 }
@@ -454,9 +330,6 @@ func (t *tie) settle() {
 			f.finish() // the newest first, as their bytes go before what is there
 		}
 	}
-	for _, f := range t.ins {
-		f.close()
-	}
 	known := want
 	if t.alone() {
 		known = 0
@@ -464,7 +337,8 @@ func (t *tie) settle() {
 	if gone := t.told &^ known; gone != 0 && t.round == nil {
 		t.told &= known
 		if t.home != (peer.ID{}) {
-			t.tell(t.home, t.told, false)
+			_, spent := t.pipe.Busy()
+			t.tell(t.home, t.told, !spent)
 		}
 		if t.told == 0 {
 			t.home = peer.ID{}
@@ -489,13 +363,14 @@ func (t *tie) settle() {
 	}
 }
 
-// tell is a registration that wants no answer. moved: another home has it now.
-func (t *tie) tell(home peer.ID, ends peer.Ends, moved bool) {
+// tell is a registration of fewer ends, which wants no answer. unpaired: those that have
+// gone have had no partner, or another home knows of it.
+func (t *tie) tell(home peer.ID, ends peer.Ends, unpaired bool) {
 	if home == t.c.cfg.Self {
-		t.c.registry.register(t.path, regKey{home, t.reg}, ends, t.pipe.Mode(), moved)
+		t.c.registry.register(t.path, regKey{home, t.reg}, ends, t.pipe.Mode(), unpaired)
 		return
 	}
-	t.c.send(home, &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: ends, Mode: uint8(t.pipe.Mode()), First: moved})
+	t.c.send(home, &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: ends, Mode: uint8(t.pipe.Mode()), First: unpaired})
 }
 
 func (c *Cluster) serveOffer(from peer.ID, m *peer.Message) {

@@ -227,8 +227,9 @@ func (x *torture) run(length time.Duration) {
 			x.dump()
 		}
 	}()
-	var programs, faults, anchors, ready sync.WaitGroup
+	var programs, faults, anchors, ready, waiters sync.WaitGroup
 	anchored, weigh := context.WithCancel(context.Background())
+	healed := make(chan struct{})
 	for i, p := range x.pipes {
 		if p.mode == pipe.Fifo {
 			rng := rand.New(rand.NewPCG(x.seed, uint64(1000+i)))
@@ -245,10 +246,16 @@ func (x *torture) run(length time.Duration) {
 			}
 		})
 	}
+	for i, p := range x.pipes {
+		rng := rand.New(rand.NewPCG(x.seed, uint64(2000+i)))
+		waiters.Go(func() { x.waiter(p, rng, healed) })
+	}
 	faults.Go(func() { x.misbehave(rand.New(rand.NewPCG(x.seed, 1))) })
 	faults.Wait()
 	programs.Wait()
 	x.heal()
+	close(healed)
+	waiters.Wait()
 	x.audit(weigh, &anchors)
 	x.meetings()
 }
@@ -388,6 +395,7 @@ func (x *torture) audit(weigh context.CancelFunc, anchors *sync.WaitGroup) {
 		for x.missing(false) > 0 && time.Now().Before(end) && !x.t.Failed() {
 			time.Sleep(5 * time.Millisecond)
 		}
+		x.missing(true) // before the anchors go, after which nothing need be there
 		defer x.missing(true)
 	}
 	weigh()

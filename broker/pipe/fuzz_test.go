@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -33,7 +34,7 @@ func FuzzPipe(f *testing.F) {
 func TestPipeAgainstModel(t *testing.T) {
 	pool := stockedPool()
 	rng := rand.New(rand.NewPCG(3, 4))
-	for i := range 250 {
+	for i := range 500 {
 		data := make([]byte, 1+rng.IntN(800))
 		for j := range data {
 			data[j] = byte(rng.Uint32())
@@ -53,10 +54,11 @@ type duel struct {
 	data  []byte
 	idles int32
 
-	opens  []*duelOpen
-	reads  []*duelRead
-	writes []*duelWrite
-	seed   int
+	arriving []*duelOpen
+	opens    []*duelOpen
+	reads    []*duelRead
+	writes   []*duelWrite
+	seed     int
 }
 
 type duelOpen struct {
@@ -113,11 +115,14 @@ func (d *duel) run() {
 	d.step(0)
 	for len(d.data) > 0 && !d.t.Failed() {
 		before := len(d.m.live(true))+len(d.m.live(false)) > 0
-		d.step(d.pick(20))
+		d.step(d.pick(22))
 		if before && len(d.m.live(true))+len(d.m.live(false)) == 0 {
 			d.idles++
 		}
 		d.compare()
+	}
+	for _, o := range d.arriving {
+		d.r.Depart(&o.real.OpenOp)
 	}
 	d.r.closeAll()
 	for _, x := range d.writes {
@@ -129,8 +134,10 @@ func (d *duel) run() {
 
 func (d *duel) step(kind int) {
 	switch kind {
-	case 0, 1, 2:
+	case 0, 1:
 		d.open()
+	case 2, 20, 21:
+		d.arrive()
 	case 3:
 		d.close()
 	case 4:
@@ -154,21 +161,59 @@ func (d *duel) step(kind int) {
 }
 
 func (d *duel) open() {
+	if o := d.newOpen(); o != nil {
+		d.goOn(o)
+	}
+}
+
+func (d *duel) newOpen() *duelOpen {
 	how := d.pick(16)
 	if how&(rd|wr) == 0 {
 		how |= rd << (how >> 2 & 1)
 	}
-	if len(d.m.live(true))+len(d.m.live(false)) >= 7 {
-		return
+	if len(d.m.live(true))+len(d.m.live(false))+len(d.arriving) >= 7 {
+		return nil
 	}
-	real, err := d.r.start(how)
 	m := &mOpen{read: how&rd != 0, write: how&wr != 0, nonblock: how&nb != 0, patient: how&pt != 0}
-	if want := d.m.open(m); err != want {
-		d.t.Errorf("open %b: %v, want %v", how, err, want)
+	return &duelOpen{real: newOpened(how), model: m}
+}
+
+func (d *duel) goOn(o *duelOpen) {
+	err := d.r.goOn(o.real)
+	if want := d.m.open(o.model); err != want {
+		d.t.Errorf("open: %v, want %v", err, want)
 	}
 	if err == nil {
-		d.opens = append(d.opens, &duelOpen{real: real, model: m})
+		d.opens = append(d.opens, o)
 	}
+}
+
+// arrive has an open come, or lets one that has come go on, withdrawn or not, or depart.
+func (d *duel) arrive() {
+	what := d.pick(8)
+	if len(d.arriving) == 0 || what < 3 {
+		if o := d.newOpen(); o != nil {
+			d.r.Arrive(&o.real.OpenOp)
+			d.m.arrive(o.model)
+			d.arriving = append(d.arriving, o)
+		}
+		return
+	}
+	i := d.pick(8) % len(d.arriving)
+	o := d.arriving[i]
+	d.arriving = slices.Delete(d.arriving, i, i+1)
+	switch what {
+	case 3:
+		d.r.Depart(&o.real.OpenOp)
+		d.m.depart(o.model)
+		return
+	case 4, 5:
+		if o.real.Cancel() {
+			d.t.Error("an open was taken back before it waited")
+		}
+		o.model.withdrawn = true
+	}
+	d.goOn(o)
 }
 
 // usable picks an open that has completed, of a kind.

@@ -178,8 +178,8 @@ func TestLossBeforeFirstByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := arrive()
 		r.lose(far)
+		after := arrive()
 		for _, from := range []*Reader{open(onItsWay), here} {
 			r.read(from, 1, 1).is(t, nil, ErrPeerLost)
 			r.read(from, 1, 1).is(t, nil, io.EOF)

@@ -5,6 +5,7 @@
 package pipe
 
 import (
+	"context"
 	"io"
 	"slices"
 )
@@ -20,6 +21,7 @@ type model struct {
 	spent    bool
 	shut     bool
 	shared   *mQueue
+	arriving []*mOpen
 	opens    []*mOpen // waiting
 	reads    []*mRead
 	writes   []*mWrite
@@ -51,6 +53,8 @@ type mEnd struct {
 type mOpen struct {
 	read, write       bool
 	nonblock, patient bool
+	withdrawn         bool
+	met               bool // a partner has opened since it came
 	r, w              *mEnd
 	done              bool
 	err               error
@@ -108,11 +112,34 @@ func (q *mQueue) takeLoss() bool {
 	return true
 }
 
+func (m *model) arrive(o *mOpen) { m.arriving = append(m.arriving, o) }
+
+// depart ends an arriving, also that of an open that fails.
+func (m *model) depart(o *mOpen) {
+	m.land(o)
+	m.vacate()
+}
+
+func (m *model) land(o *mOpen) {
+	m.arriving = pending(m.arriving, func(x *mOpen) bool { return x != o })
+}
+
+// vacate forgets the contents when nobody is left, nor to come, for them.
+func (m *model) vacate() {
+	if len(m.live(true))+len(m.live(false))+len(m.arriving) == 0 {
+		m.shared.cells, m.shared.losses, m.paired = nil, 0, false
+	}
+}
+
 func (m *model) open(o *mOpen) error {
 	if m.spent {
+		m.depart(o)
 		return ErrSpent
 	}
+	m.land(o)
 	readers, writers := m.live(true), m.live(false)
+	alone := o.read && len(writers) == 0 || o.write && len(readers) == 0
+	waits := alone && !o.met && !o.nonblock && !o.patient && !(o.read && o.write)
 	switch {
 	case m.shut:
 		o.err = ErrClosed
@@ -120,11 +147,15 @@ func (m *model) open(o *mOpen) error {
 		o.err = ErrBusy
 	case o.write && !o.read && o.nonblock && !o.patient && len(readers) == 0:
 		o.err = ErrNoReader
+	case o.withdrawn && waits:
+		o.err = context.Canceled
 	}
 	o.done = true
 	if o.err != nil {
+		m.vacate()
 		return nil
 	}
+	m.spent = m.mode == Exclusive && o.met && alone && o.read != o.write
 	if o.read {
 		q := m.shared
 		if m.mode == Fanout {
@@ -135,15 +166,21 @@ func (m *model) open(o *mOpen) error {
 	if o.write {
 		o.w = m.add(&mEnd{writes: true, patient: o.patient})
 	}
-	may := o.nonblock || o.patient || o.read && o.write
-	if !may && (o.read && len(writers) == 0 || o.write && len(readers) == 0) {
+	for _, e := range []*mEnd{o.r, o.w} {
+		if e != nil {
+			e.met = e.met || o.met
+		}
+	}
+	if waits {
 		o.done = false
 		m.opens = append(m.opens, o)
 	}
+	lets := func(x *mOpen) bool { return x != o && (x.read && o.write || x.write && o.read) }
 	for _, x := range m.opens {
-		if x != o && (x.read && o.write || x.write && o.read) {
-			x.done = true
-		}
+		x.done = x.done || lets(x)
+	}
+	for _, x := range m.arriving {
+		x.met = x.met || lets(x)
 	}
 	m.settle()
 	return nil
@@ -187,9 +224,7 @@ func (m *model) close(r, w *mEnd, lost bool) {
 		}
 		m.spent = m.spent || m.mode == Exclusive && m.paired
 	}
-	if len(m.live(true))+len(m.live(false)) == 0 {
-		m.shared.cells, m.shared.losses, m.paired = nil, 0, false
-	}
+	m.vacate()
 	m.settle()
 }
 

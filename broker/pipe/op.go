@@ -29,11 +29,12 @@ type OpenOp struct {
 	before    atomic.Pointer[func() bool] // see Before
 	at        atomic.Pointer[Pipe]        // where it was started
 	node      node[*OpenOp]
+	arrived   bool // in Pipe.arriving
 	parked    bool // in Pipe.opening
 
-	// The pipe's counts when it came, at Arrive or Open: it waits for one to grow.
-	arrived        bool // by Arrive
-	rOpens, wOpens uint64
+	// From when it came, at Arrive or Open.
+	rOpens, wOpens uint64  // the pipe's counts: it waits for one to grow
+	coming         *Reader // the end to be, if Read
 }
 
 // Cancel withdraws a waiting op and closes its end. It returns false if Done has run
@@ -70,7 +71,6 @@ func (op *OpenOp) Fail(err error) {
 // Reset makes an op that has completed ready for another pipe.
 func (op *OpenOp) Reset() {
 	op.Reader, op.Writer, op.Voice, op.Err = nil, nil, nil, nil
-	op.arrived = false
 	op.withdrawn.Store(false)
 	op.at.Store(nil)
 	op.before.Store(nil)

@@ -146,6 +146,74 @@ func TestArrive(t *testing.T) {
 	}
 }
 
+// TestArriveKeeps: contents stay for who is on his way, and for nobody else.
+func TestArriveKeeps(t *testing.T) {
+	for _, departs := range []bool{false, true} {
+		r := newRig(t, Fifo, 0)
+		first, w := r.pair()
+		r.write(w, []byte("hello")).is(t, 5, nil)
+		w.Close()
+		o := r.arrive(rd)
+		first.Close()
+		if departs {
+			r.Depart(&o.OpenOp)
+			if n := r.Stat().Buffered; n != 0 {
+				t.Errorf("%d bytes are left for nobody", n)
+			}
+			continue
+		}
+		if err := r.goOn(o); err != nil || o.dones != 0 {
+			t.Fatalf("%v, done %d times: nobody has come for it", err, o.dones)
+		}
+		w = r.open(wr).Writer
+		r.write(w, []byte(" again")).is(t, 6, nil)
+		r.read(o.Reader, 1, 100).is(t, []byte("hello again"), nil)
+	}
+}
+
+// TestArriveLost: so does the mark of a lost host.
+func TestArriveLost(t *testing.T) {
+	for _, m := range []Mode{Fifo, Exclusive, Fanout} {
+		r := newRig(t, m, 0)
+		o := r.arrive(rd)
+		w, err := r.AttachWriter(Info{Host: "far"}, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Feed(chunks(r.pool, []byte("hello")))
+		if _, unread, alone := w.Fed(); unread != 5 || alone {
+			t.Errorf("%v: %d bytes unread, alone %v", m, unread, alone)
+		}
+		r.Close(nil, w, ErrPeerLost)
+		if err := r.goOn(o); err != nil || o.dones != 1 || o.Err != nil {
+			t.Fatalf("%v: %v, done %d times, %v", m, err, o.dones, o.Err)
+		}
+		r.read(o.Reader, 1, 100).is(t, []byte("hello"), nil)
+		r.read(o.Reader, 1, 100).is(t, nil, ErrPeerLost)
+		r.read(o.Reader, 1, 100).is(t, nil, errEOF)
+		if _, spent := r.Busy(); spent != (m == Exclusive) {
+			t.Errorf("%v: spent %v", m, spent)
+		}
+	}
+}
+
+// TestDepart: a remote writer sees that the reader that was to come does not.
+func TestDepart(t *testing.T) {
+	r := newRig(t, Fanout, 0)
+	o := r.arrive(rd)
+	told := 0
+	w, err := r.AttachWriter(Info{Host: "far"}, func() { told++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Feed(chunks(r.pool, []byte("hello")))
+	r.Depart(&o.OpenOp)
+	if _, unread, alone := w.Fed(); unread != 0 || !alone || told == 0 {
+		t.Errorf("%d bytes unread, alone %v, told %d times", unread, alone, told)
+	}
+	w.Close()
+}
+
 func TestCancelOpen(t *testing.T) {
 	r := newRig(t, Fifo, 0)
 	var fresh OpenOp

@@ -10,7 +10,6 @@
 package pipe
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"time"
@@ -34,7 +33,7 @@ type Config struct {
 	Idle func()
 }
 
-// Pipe is one pipe. Its contents vanish when its last end closes.
+// Pipe is one pipe. Its contents vanish when its last end closes and none arrives.
 type Pipe struct {
 	cfg Config
 
@@ -59,14 +58,13 @@ type Pipe struct {
 	starving   bool      // a Cluster wants to know when a read waits
 	tried      bool      // a read that would not wait has found nothing since Watch
 
-	opening list[*OpenOp]  // openers waiting for a partner; their ends count as open
-	reading list[*ReadOp]  // reads waiting for bytes
-	writing list[*WriteOp] // writes waiting for room, in the order they came
-	hungry  int            // waiting reads that want more at once than the capacity
-	lost    error          // what the last remote writer was lost for; nil: none was
-	lostNth uint64         // the highest nth of those
-	faulty  bool           // reads that wait may have a fault to tell
-	armed   int            // ends that wait to be notified
+	arriving list[*OpenOp]  // openers on their way here: what is here stays for them
+	opening  list[*OpenOp]  // openers waiting for a partner; their ends count as open
+	reading  list[*ReadOp]  // reads waiting for bytes
+	writing  list[*WriteOp] // writes waiting for room, in the order they came
+	hungry   int            // waiting reads that want more at once than the capacity
+	faulty   bool           // reads that wait may have a fault to tell
+	armed    int            // ends that wait to be notified
 
 	written, read   uint64    // bytes ever
 	fed             uint64    // of written: by remote writers
@@ -144,176 +142,23 @@ func (p *Pipe) buffered() int {
 	n := p.basin.bytes() + p.shared.lent
 	for _, r := range p.readers {
 		if p.cfg.Mode == Fanout {
-			n = max(n, r.from.bytes(), r.queue.held())
+			n = max(n, r.from.bytes(), p.held(&r.queue))
 		}
 	}
 	return n
 }
 
 // ownBuffered counts what this host's writers have written and the slowest reader has
-// not taken. The readers of another host have one here for each writer.
+// not taken.
 func (p *Pipe) ownBuffered() int {
 	if p.cfg.Mode != Fanout {
-		return p.shared.held()
+		return p.held(&p.shared)
 	}
-	n, far := 0, make(map[string]int)
+	n := 0
 	for _, r := range p.readers {
-		held := r.queue.held()
-		if r.remote {
-			far[r.info.Host] += held
-			held = far[r.info.Host]
-		}
-		n = max(n, held)
+		n = max(n, p.held(&r.queue))
 	}
 	return n
-}
-
-// Arrive says that op is about to open: a partner that opens from here on lets it in,
-// even if that one has closed again by then.
-func (p *Pipe) Arrive(op *OpenOp) {
-	p.mu.Lock()
-	op.arrived, op.rOpens, op.wOpens = true, p.rOpens, p.wOpens
-	p.mu.Unlock()
-}
-
-// Open starts op. Its ends count as open from here on, also while it waits for
-// a partner, as fifo(7) has it.
-//
-// Errors in op.Err: ErrNoReader, ErrBusy, ErrClosed; context.Canceled if it was
-// withdrawn before and would have to wait. A spent pipe returns ErrSpent and does
-// not start op.
-func (p *Pipe) Open(op *OpenOp) error {
-	var done completions
-	p.mu.Lock()
-	if p.spent {
-		p.mu.Unlock()
-		return ErrSpent
-	}
-	op.at.Store(p)
-	if !op.arrived {
-		op.rOpens, op.wOpens = p.rOpens, p.wOpens
-	}
-	op.Reader, op.Writer, op.Err = nil, nil, p.admits(op)
-	switch {
-	case op.Err == nil:
-		p.attach(op)
-	case op.Voice != nil:
-		op.Voice.gone = true
-	}
-	if op.Err == nil && p.mustWait(op) {
-		op.parked = true
-		p.opening.push(&op.node, op)
-	} else {
-		done.opens.push(&op.node, op)
-	}
-	p.releaseOpeners(&done)
-	p.pump(&done)
-	p.mu.Unlock()
-	done.run()
-	return nil
-}
-
-func (p *Pipe) admits(op *OpenOp) error {
-	switch {
-	case p.shut:
-		return ErrClosed
-	case p.taken(op.Read, op.Write):
-		return ErrBusy
-	case op.Write && !op.Read && op.NonBlock && !op.Patient && len(p.readers) == 0:
-		return ErrNoReader
-	case op.withdrawn.Load() && p.mustWait(op):
-		return context.Canceled
-	}
-	return nil
-}
-
-func (p *Pipe) taken(read, write bool) bool {
-	return p.cfg.Mode == Exclusive && (read && len(p.readers) > 0 || write && len(p.writers) > 0)
-}
-
-func (p *Pipe) attach(op *OpenOp) {
-	if op.Read {
-		r := &Reader{pipe: p, info: op.Info, patient: op.Patient, wOpens: op.wOpens, met: len(p.writers) > 0}
-		r.from = &p.basin
-		if p.cfg.Mode == Fanout {
-			r.own.queues = []*queue{&r.queue}
-			r.from = &r.own
-			if op.wOpens < p.lostNth {
-				r.fault = p.lost // it was on its way to a writer that it can have no queue of
-			}
-		}
-		p.addReader(r)
-		op.Reader = r
-	}
-	if op.Write {
-		w := &Writer{pipe: p, info: op.Info, patient: op.Patient, voice: op.Voice, rOpens: op.rOpens, met: len(p.readers) > 0}
-		p.addWriter(w)
-		op.Writer = w
-	}
-}
-
-func (p *Pipe) addReader(r *Reader) {
-	p.readers = append(p.readers, r)
-	p.rOpens++
-	p.paired = p.paired || len(p.writers) > 0
-}
-
-func (p *Pipe) addWriter(w *Writer) {
-	p.writers = append(p.writers, w)
-	p.wOpens++
-	w.nth = p.wOpens
-	p.paired = p.paired || len(p.readers) > 0
-}
-
-// mustWait follows fifo_open in the kernel's fs/pipe.c.
-func (p *Pipe) mustWait(op *OpenOp) bool {
-	if op.NonBlock || op.Patient || op.Read && op.Write {
-		return false
-	}
-	return !p.metPartner(op) && (op.Read && len(p.writers) == 0 || op.Write && len(p.readers) == 0)
-}
-
-// metPartner reports that a partner has opened since op came.
-func (p *Pipe) metPartner(op *OpenOp) bool {
-	return op.Read && p.wOpens != op.wOpens || op.Write && p.rOpens != op.rOpens
-}
-
-// releaseOpeners completes every opener whose partner has come, even if that
-// one has gone again.
-func (p *Pipe) releaseOpeners(done *completions) {
-	for n := p.opening.first; n != nil; {
-		op, next := n.op, n.next
-		if p.metPartner(op) {
-			p.finishOpen(op, nil, done)
-		}
-		n = next
-	}
-}
-
-// CancelOpen withdraws a waiting op and closes its end. It returns false if op
-// is not waiting: Done has run or will.
-func (p *Pipe) CancelOpen(op *OpenOp) bool {
-	var done completions
-	p.mu.Lock()
-	waits := op.parked
-	if waits {
-		op.parked = false
-		p.opening.remove(&op.node)
-		p.detach(op.Reader, op.Writer, nil, &done)
-		op.Reader, op.Writer = nil, nil
-	}
-	tell := p.closed(waits, waits)
-	p.mu.Unlock()
-	done.run()
-	tell()
-	return waits
-}
-
-func (p *Pipe) finishOpen(op *OpenOp, err error, done *completions) {
-	op.parked = false
-	op.Err = err
-	p.opening.remove(&op.node)
-	done.opens.push(&op.node, op)
 }
 
 // Close closes the ends together, as close(2) does with an O_RDWR descriptor;
@@ -352,7 +197,7 @@ func (p *Pipe) detach(r *Reader, w *Writer, cause error, done *completions) {
 	if r != nil && !r.closed {
 		p.detachReader(r, done)
 	}
-	if p.openEnds() == 0 {
+	if p.vacant() {
 		p.empty()
 		return
 	}
@@ -379,6 +224,19 @@ func (p *Pipe) detachReader(r *Reader, done *completions) {
 	} else if len(p.readers) == p.farReaders {
 		p.gaps[0]++
 	}
+	p.forsake(r, done)
+	if len(p.readers) == p.farReaders {
+		for p.basin.takeMark() != nil { // what came before it has been read
+		}
+		p.basin.prune()
+	}
+	if len(p.readers) == 0 {
+		p.notifyWriters(done)
+	}
+}
+
+// forsake drops what a reader that goes has before it; its writers see it.
+func (p *Pipe) forsake(r *Reader, done *completions) {
 	r.queue.clear()
 	r.own.clear()
 	for _, w := range p.writers {
@@ -388,14 +246,6 @@ func (p *Pipe) detachReader(r *Reader, done *completions) {
 			p.fire(&w.watch, done)
 		}
 		p.tellFed(w, done)
-	}
-	if len(p.readers) == p.farReaders {
-		for p.basin.takeMark() != nil { // what came before it has been read
-		}
-		p.basin.prune()
-	}
-	if len(p.readers) == 0 {
-		p.notifyWriters(done)
 	}
 }
 
@@ -438,7 +288,6 @@ func (p *Pipe) markLoss(w *Writer, cause error) {
 		for _, q := range w.inboxes {
 			q.pushMark(cause)
 		}
-		p.lost, p.lostNth = cause, max(p.lostNth, w.nth)
 	case p.cfg.Mode == Fanout:
 		for q := range w.outlets() {
 			q.pushMark(cause)
@@ -448,7 +297,7 @@ func (p *Pipe) markLoss(w *Writer, cause error) {
 	}
 }
 
-// empty forgets the contents: the last end has closed. What came from other hosts
+// empty forgets the contents: nobody is left for them. What came from other hosts
 // was not read, and they shall know.
 func (p *Pipe) empty() {
 	for _, q := range p.basin.queues {

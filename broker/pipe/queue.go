@@ -13,6 +13,7 @@ type queue struct {
 	marks int // items that are marks
 	lent  int // bytes that remote readers have taken and not yet consumed: they take up room
 
+	host    string  // Fanout, of a remote reader: where it is; those of one host have one room together
 	source  *Writer // remote: all bytes here are its; nil: they are this host's
 	former  *queue  // source: one of the same host that had closed: what is left in it comes first
 	begun   bool    // what the first item is part of has been taken in part
@@ -145,9 +146,6 @@ func (q *queue) takeWhole(dst []Chunk, want, max int) ([]Chunk, int) {
 	return dst, n
 }
 
-// held is how many bytes take up room.
-func (q *queue) held() int { return q.bytes + q.lent }
-
 func (q *queue) empty() bool { return q.head == len(q.items) }
 
 // oldest is the queue that has to be read before q's own bytes, or q.
@@ -198,7 +196,7 @@ func (q *queue) clear() {
 		it.chunk.Release()
 	}
 	q.dropTail()
-	*q = queue{source: q.source, former: q.former, lent: q.lent, apart: q.apart}
+	*q = queue{host: q.host, source: q.source, former: q.former, lent: q.lent, apart: q.apart}
 }
 
 func (q *queue) dropTail() {

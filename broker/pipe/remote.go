@@ -171,6 +171,9 @@ func (p *Pipe) AttachReader(info Info, of *Voice) (*Reader, error) {
 	if err == nil {
 		r = &Reader{pipe: p, info: info, remote: true, only: of, wOpens: p.wOpens}
 		r.from = &r.own // local reads take nothing through it
+		if p.cfg.Mode == Fanout {
+			r.queue.host = info.Host
+		}
 		p.farReaders++
 		p.addReader(r)
 		p.releaseOpeners(&done)
@@ -422,7 +425,7 @@ func (p *Pipe) feed(q *queue, c Chunk) {
 }
 
 // meet fixes who gets the bytes of a remote writer in a Fanout pipe: the readers
-// that are here for its first.
+// that are here for its first, or on their way, since those may have let it in.
 func (w *Writer) meet() {
 	p := w.pipe
 	if p.cfg.Mode != Fanout || w.begun {
@@ -430,14 +433,22 @@ func (w *Writer) meet() {
 	}
 	w.begun = true
 	for _, r := range p.readers {
-		if r.remote {
-			continue
+		if !r.remote {
+			w.address(r)
 		}
-		q := &queue{source: w}
-		w.audience = append(w.audience, r)
-		w.inboxes = append(w.inboxes, q)
-		r.own.queues = append(r.own.queues, q)
 	}
+	for n := p.arriving.first; n != nil; n = n.next {
+		if n.op.Read {
+			w.address(n.op.coming)
+		}
+	}
+}
+
+func (w *Writer) address(r *Reader) {
+	q := &queue{source: w}
+	w.audience = append(w.audience, r)
+	w.inboxes = append(w.inboxes, q)
+	r.own.queues = append(r.own.queues, q)
 }
 
 // Fed returns how many bytes were ever fed, and how many of them the slowest reader
@@ -449,7 +460,7 @@ func (w *Writer) Fed() (fed, unread int, alone bool) {
 	for _, q := range w.inboxes {
 		unread = max(unread, q.bytes)
 	}
-	return w.fed, unread, w.deserted() || len(p.readers) == p.farReaders
+	return w.fed, unread, w.deserted() || len(p.readers) == p.farReaders && !p.awaitsReader()
 }
 
 // Recall takes back all bytes that no reader has taken, and returns how many.

@@ -102,13 +102,29 @@ type opened struct {
 
 // start opens an end; it may stay waiting.
 func (r *rig) start(how int) (*opened, error) {
+	o := newOpened(how)
+	return o, r.goOn(o)
+}
+
+func newOpened(how int) *opened {
 	o := &opened{OpenOp: OpenOp{Read: how&rd != 0, Write: how&wr != 0, NonBlock: how&nb != 0, Patient: how&pt != 0}}
 	o.Done = func(*OpenOp) { o.dones++ }
+	return o
+}
+
+// arrive has an end on its way: goOn or Depart follows.
+func (r *rig) arrive(how int) *opened {
+	o := newOpened(how)
+	r.Arrive(&o.OpenOp)
+	return o
+}
+
+func (r *rig) goOn(o *opened) error {
 	err := r.Pipe.Open(&o.OpenOp)
 	if err == nil {
 		r.ends = append(r.ends, o)
 	}
-	return o, err
+	return err
 }
 
 // open opens an end that must not wait.

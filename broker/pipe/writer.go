@@ -19,7 +19,6 @@ type Writer struct {
 	patient bool
 
 	rOpens   uint64    // the pipe's count when this opened
-	nth      uint64    // which of the pipe's opens for writing it is, from 1 on
 	met      bool      // a reader was there when this opened
 	begun    bool      // Fanout: the first byte is in and the audience is fixed
 	audience []*Reader // Fanout: who gets this writer's bytes
@@ -164,6 +163,11 @@ func (p *Pipe) claim(op *WriteOp) {
 	for q := range op.writer.outlets() {
 		if !p.fits(q, need) {
 			q.claimed = true
+			for _, r := range p.readers {
+				if r.queue.shares(q) {
+					r.queue.claimed = true
+				}
+			}
 		}
 	}
 }
@@ -255,10 +259,28 @@ func (p *Pipe) room(w *Writer) int {
 		if q.claimed {
 			return 0
 		}
-		room = min(room, p.limit(q)-q.held())
+		room = min(room, p.limit(q)-p.held(q))
 	}
 	return room
 }
+
+// held is how many bytes take up room in q. A host's remote readers of a Fanout pipe have
+// it together: else each writer that comes would bring room of its own.
+func (p *Pipe) held(q *queue) int {
+	n := q.bytes + q.lent
+	if q.host == "" {
+		return n
+	}
+	for _, r := range p.readers {
+		if r.queue.shares(q) {
+			n += r.queue.bytes + r.queue.lent
+		}
+	}
+	return n
+}
+
+// shares reports that q is another queue, which has its room together with o.
+func (q *queue) shares(o *queue) bool { return q.host != "" && q.host == o.host && q != o }
 
 // limit is the queue's capacity, or what a waiting read must have at once if
 // that is more, here or on another host: else writer and reader would wait for
@@ -287,7 +309,7 @@ func (p *Pipe) limit(q *queue) int {
 // if q is empty and could never hold them, or if a read waits for more than is
 // there: else reader and writer would wait for each other.
 func (p *Pipe) fits(q *queue, n int) bool {
-	held := q.held()
+	held := p.held(q)
 	return n <= p.limit(q)-held || held == 0 && n > p.cfg.Capacity || p.lacks(q)
 }
 

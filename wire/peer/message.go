@@ -102,7 +102,7 @@ type Message struct {
 	Stream uint64 // a number that the reading broker chose
 	Ends   Ends
 	Mode   uint8 // as pipe.Mode
-	First  bool  // Register: no home has known it; with no ends: another knows it now. Contend: begins. Credit: the writer has lost its readers here
+	First  bool  // Register: no home has known it; with fewer ends: nobody is parted from. Contend: begins. Credit: the writer has lost its readers here
 	Status Status
 	Count  uint64 // bytes of the stream consumed, ever
 	Limit  uint64 // bytes of the stream that may be sent, ever
