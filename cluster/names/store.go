@@ -6,28 +6,24 @@ package names
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
-
-	"github.com/zpipesfs/zpipesfs/wire/peer"
+	"golang.org/x/sys/unix"
 )
 
 // storeName is the file in the state directory.
 const storeName = "names.db"
-
-// storeVersion is that of what is in it.
-const storeVersion = 1
 
 const (
 	// storeDelay is how long changes gather before they are written.
@@ -37,16 +33,7 @@ const (
 	storeMargin = time.Second
 	storeRetry  = time.Second
 	lockTimeout = time.Second
-)
-
-var (
-	namesBucket = []byte("names")
-	metaBucket  = []byte("meta")
-	versionKey  = []byte("version")
-	clockKey    = []byte("clock")
-
-	errDamaged = errors.New("damaged")
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	lockRetry   = 50 * time.Millisecond
 )
 
 // store is the map's copy on disk. One goroutine writes it.
@@ -63,12 +50,6 @@ type store struct {
 	kick  chan struct{} // holds one: something is dirty
 }
 
-// saved is what a file had.
-type saved struct {
-	entries []Entry
-	clock   int64
-}
-
 // open opens the state directory and reads what it has. A file that cannot be read is
 // set aside; what could be read of it is kept.
 func (s *Service) open() error {
@@ -76,16 +57,13 @@ func (s *Service) open() error {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	path := filepath.Join(s.cfg.StateDir, storeName)
-	db, had, err := openStore(path)
+	aside := fmt.Sprintf("%s.damaged-%d", path, s.cfg.Now().UnixNano())
+	db, had, err := openStore(path, aside)
 	damaged := errors.Is(err, errDamaged)
 	if damaged {
-		aside := fmt.Sprintf("%s.damaged-%d", path, s.cfg.Now().UnixNano())
 		s.log.Error("the copy of the names on disk cannot be read; it is kept aside, and what it lacks is learned from the other hosts",
 			"file", path, "aside", aside, "names", len(had.entries), "error", err)
-		if err := os.Rename(path, aside); err != nil {
-			return fmt.Errorf("%w: set a damaged file aside: %w", ErrState, err)
-		}
-		db, _, err = openStore(path)
+		db, _, err = openStore(path, aside)
 	}
 	switch {
 	case errors.Is(err, ErrInUse):
@@ -104,7 +82,7 @@ func (s *Service) open() error {
 func (s *Service) restore() {
 	had := s.store.had
 	s.store.had = saved{}
-	s.clock.last = had.clock
+	s.clock.last = had.clock // if that is not known, the latest stamp must do
 	for i := range had.entries {
 		e := &had.entries[i]
 		s.clock.last = max(s.clock.last, e.Stamp.Time)
@@ -124,119 +102,122 @@ func (s *Service) restore() {
 	s.log.Info("names read from disk", "dir", s.cfg.StateDir, "names", len(had.entries))
 }
 
-// openStore opens a file, made if need be, and reads all of it. With errDamaged
-// there is no database, but maybe some of what it had.
+// openStore opens a file, made if need be, and reads all of it. With errDamaged there
+// is no database, but maybe some of what it had; the file is then at aside.
 //
 // Errors: ErrInUse, errDamaged, and those of the file system.
-func openStore(path string) (db *bbolt.DB, had saved, err error) {
-	// Pages that a file lacks are memory that faults.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
-		}
-		if err != nil && db != nil {
-			closeDamaged(db)
-			db = nil
-		}
-	}()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, had, fmt.Errorf("%s: %w", filepath.Dir(path), ErrInUse)
-	case isFileError(err):
-		return nil, had, fmt.Errorf("open %s: %w", path, err)
-	case err != nil:
-		return nil, had, fmt.Errorf("%w: %w", errDamaged, err)
+func openStore(path, aside string) (*bbolt.DB, saved, error) {
+	file, made, err := openLocked(path)
+	if err != nil {
+		return nil, saved{}, err
 	}
-	if err := prepare(db); err != nil {
-		return db, had, err
+	had, fresh, err := readLocked(file, made)
+	if err != nil {
+		defer file.Close()
 	}
-	err = db.View(func(tx *bbolt.Tx) error {
-		if info, err := os.Stat(path); err != nil || info.Size() < tx.Size() {
-			return fmt.Errorf("%w: the file was cut off", errDamaged)
+	if errors.Is(err, errDamaged) { // moved under its lock, for who waits for that
+		if failed := os.Rename(path, aside); failed != nil {
+			return nil, had, fmt.Errorf("set a file aside that is %v: %w", err, failed)
 		}
-		return had.read(tx)
+	}
+	if err != nil {
+		return nil, had, err
+	}
+	// From here on the file is the database's, its lock included.
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:  lockTimeout,
+		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return file, nil },
 	})
-	return db, had, err
+	if err != nil {
+		return nil, had, fmt.Errorf("open %s: %w", path, err)
+	}
+	if fresh {
+		if err := prepare(db); err != nil {
+			_ = db.Close()
+			return nil, had, fmt.Errorf("write %s: %w", path, err)
+		}
+	}
+	return db, had, nil
 }
 
-// isFileError tells trouble with a file from trouble with what is in it.
-func isFileError(err error) bool {
-	var p *os.PathError
-	return errors.As(err, &p)
+// readLocked reads a file. An empty one is new only if it was made just now.
+func readLocked(file *os.File, made bool) (had saved, fresh bool, err error) {
+	info, err := file.Stat()
+	if err != nil {
+		return had, false, err
+	}
+	if made && info.Size() == 0 {
+		return had, true, nil
+	}
+	return readSaved(file, info.Size())
+}
+
+// openLocked opens a file and takes its lock, flock(2), as bbolt does, which will find
+// it taken by itself. A broker that is just ending has the lock for a moment longer.
+func openLocked(path string) (file *os.File, made bool, err error) {
+	again := time.NewTicker(lockRetry)
+	defer again.Stop()
+	late := time.NewTimer(lockTimeout)
+	defer late.Stop()
+	for {
+		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if made = err == nil; errors.Is(err, fs.ErrExist) {
+			file, err = os.OpenFile(path, os.O_RDWR, 0)
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		err = lock(file, path)
+		if err == nil {
+			return file, made, nil
+		}
+		_ = file.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, false, fmt.Errorf("lock %s: %w", path, err)
+		}
+		select {
+		case <-again.C:
+		case <-late.C:
+			return nil, false, fmt.Errorf("%s: %w", filepath.Dir(path), ErrInUse)
+		}
+	}
+}
+
+// lock takes a file's lock if nobody has it and path is still that file: who had the
+// lock may have set it aside.
+func lock(file *os.File, path string) error {
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return err
+	}
+	locked, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(locked, there) {
+		return unix.EWOULDBLOCK
+	}
+	return nil
+}
+
+// prepare makes the buckets of a new file, both in one transaction: a file that has
+// been written to has them.
+func prepare(db *bbolt.DB) error {
+	return db.Update(func(tx *bbolt.Tx) error {
+		if _, err := tx.CreateBucket(namesBucket); err != nil {
+			return err
+		}
+		meta, err := tx.CreateBucket(metaBucket)
+		if err != nil {
+			return err
+		}
+		return meta.Put(sealKey, new(seal).encode())
+	})
 }
 
 // closeDamaged lets go of the file's lock; what it holds may make it panic.
 func closeDamaged(db *bbolt.DB) {
 	defer func() { _ = recover() }()
 	_ = db.Close()
-}
-
-// prepare makes the buckets of a new file and checks the version of an old one.
-func prepare(db *bbolt.DB) error {
-	fresh := false
-	err := db.View(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(metaBucket)
-		if fresh = meta == nil; fresh {
-			return nil
-		}
-		v := meta.Get(versionKey)
-		if len(v) != 8 || tx.Bucket(namesBucket) == nil {
-			return fmt.Errorf("%w: not a map of names", errDamaged)
-		}
-		if got := binary.BigEndian.Uint64(v); got != storeVersion {
-			return fmt.Errorf("%w: its version is %d, this program's is %d", errDamaged, got, storeVersion)
-		}
-		return nil
-	})
-	if err != nil || !fresh {
-		return err
-	}
-	return db.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.CreateBucketIfNotExists(namesBucket); err != nil {
-			return err
-		}
-		meta, err := tx.CreateBucketIfNotExists(metaBucket)
-		if err != nil {
-			return err
-		}
-		return meta.Put(versionKey, binary.BigEndian.AppendUint64(nil, storeVersion))
-	})
-}
-
-// read takes in a file's content; a name's value is its checksum and the entry.
-func (h *saved) read(tx *bbolt.Tx) error {
-	if v := tx.Bucket(metaBucket).Get(clockKey); len(v) == 8 {
-		h.clock = min(int64(binary.BigEndian.Uint64(v)&(1<<63-1)), peer.MaxTime)
-	}
-	bad := 0
-	err := tx.Bucket(namesBucket).ForEach(func(k, v []byte) error {
-		e, err := decodeSaved(v)
-		if err != nil || e.Path != string(k) {
-			bad++
-			return nil
-		}
-		h.entries = append(h.entries, e)
-		return nil
-	})
-	if err == nil && bad > 0 {
-		err = fmt.Errorf("%w: %d names with a wrong checksum", errDamaged, bad)
-	}
-	return err
-}
-
-func decodeSaved(v []byte) (Entry, error) {
-	if len(v) < 4 || binary.BigEndian.Uint32(v) != crc32.Checksum(v[4:], castagnoli) {
-		return Entry{}, errDamaged
-	}
-	return peer.DecodeEntry(v[4:])
-}
-
-func encodeSaved(e *Entry) []byte {
-	v := e.Append(make([]byte, 4, 128))
-	binary.BigEndian.PutUint32(v, crc32.Checksum(v[4:], castagnoli))
-	return v
 }
 
 // mark has a name written soon.
@@ -291,10 +272,7 @@ func (st *store) flush() (err error) {
 	if len(dirty) == 0 {
 		return nil
 	}
-	paths := make([]string, 0, len(dirty))
-	for path := range dirty {
-		paths = append(paths, path)
-	}
+	paths := slices.Sorted(maps.Keys(dirty))
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
@@ -308,19 +286,18 @@ func (st *store) flush() (err error) {
 	}()
 	entries, clock := st.snapshot(paths)
 	return st.db.Update(func(tx *bbolt.Tx) error {
-		names := tx.Bucket(namesBucket)
+		names, meta := tx.Bucket(namesBucket), tx.Bucket(metaBucket)
+		s, err := decodeSeal(meta.Get(sealKey))
+		if err != nil {
+			return fmt.Errorf("%w: %w", errDamaged, err)
+		}
+		s.clock = clock
 		for i, e := range entries {
-			var err error
-			if e == nil {
-				err = names.Delete([]byte(paths[i]))
-			} else {
-				err = names.Put([]byte(paths[i]), encodeSaved(e))
-			}
-			if err != nil {
+			if err := s.change(names, []byte(paths[i]), e); err != nil {
 				return fmt.Errorf("write %q: %w", paths[i], err)
 			}
 		}
-		return tx.Bucket(metaBucket).Put(clockKey, binary.BigEndian.AppendUint64(nil, uint64(clock)))
+		return meta.Put(sealKey, s.encode())
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
@@ -149,6 +150,48 @@ func TestLocked(t *testing.T) {
 	}
 }
 
+// TestUnused: a file that bbolt has made, and then the broker was killed, is as new.
+func TestUnused(t *testing.T) {
+	dir := t.TempDir()
+	db, err := bbolt.Open(filepath.Join(dir, storeName), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, lines := start(t, dir, 1); lines.Len() > 0 {
+		t.Errorf("log: %s", lines)
+	}
+}
+
+// TestLockOfAnother: who waited for a file's lock while its holder set the file aside
+// has the lock of nothing.
+func TestLockOfAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), storeName)
+	file, made, err := openLocked(path)
+	if err != nil || !made {
+		t.Fatalf("made: %v, error: %v", made, err)
+	}
+	waits, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waits.Close()
+	if err := lock(waits, path); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("locked twice: %v", err)
+	}
+	if err := os.Rename(path, path+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock(waits, path); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("locked what was set aside: %v", err)
+	}
+}
+
 // TestBadDirectory: no state without a place for it.
 func TestBadDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
@@ -157,67 +200,6 @@ func TestBadDirectory(t *testing.T) {
 	}
 	if _, _, _, err := alone(t, file, 1, Config{}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("got %v", err)
-	}
-}
-
-// TestDamaged: a file that cannot be read is set aside, untouched; the broker starts
-// with what could be read of it.
-func TestDamaged(t *testing.T) {
-	for what, harm := range map[string]func([]byte) []byte{
-		"no database":      func([]byte) []byte { return []byte(strings.Repeat("not a database. ", 1000)) },
-		"a few octets":     func([]byte) []byte { return []byte("x") },
-		"cut to a half":    func(b []byte) []byte { return b[:len(b)/2] },
-		"cut to two pages": func(b []byte) []byte { return b[:2*os.Getpagesize()] },
-		"a name changed":   func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("n77"), []byte("m77")) },
-		"zeros":            func(b []byte) []byte { clear(b[2*os.Getpagesize():]); return b },
-		"noise": func(b []byte) []byte {
-			for i := 2 * os.Getpagesize(); i < len(b); i += 97 {
-				b[i] ^= 0x5a
-			}
-			return b
-		},
-	} {
-		t.Run(what, func(t *testing.T) {
-			dir := t.TempDir()
-			s, _, _ := start(t, dir, 1)
-			fill(t, s, 400)
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(dir, storeName)
-			whole, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			harmed := harm(bytes.Clone(whole))
-			if err := os.WriteFile(file, harmed, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s, tree, lines := start(t, dir, 2)
-			if !strings.Contains(lines.String(), "cannot be read") {
-				t.Errorf("log: %s", lines)
-			}
-			aside, _ := filepath.Glob(file + ".damaged-*")
-			if len(aside) != 1 {
-				t.Fatalf("set aside: %v", aside)
-			}
-			if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, harmed) {
-				t.Errorf("what was set aside has changed (%v)", err)
-			}
-			if n := len(tree.list("")); what == "a name changed" && n != 399 {
-				t.Errorf("%d names were saved, not 399", n)
-			}
-			if err := s.Make(t.Context(), broker.Entry{Path: "fresh", Kind: broker.Dir}); err != nil {
-				t.Fatal(err)
-			}
-			want := tree.String()
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if _, tree, lines := start(t, dir, 3); tree.String() != want || lines.Len() > 0 {
-				t.Errorf("after another restart (log %s):\n%s\nwant:\n%s", lines, tree, want)
-			}
-		})
 	}
 }
 
@@ -277,7 +259,9 @@ func flushed(t *testing.T, s *Service, n int) int {
 		return 0
 	}
 	last := []byte(fmt.Sprint("n", n-1))
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for late := time.After(10 * time.Second); ; {
 		there := false
 		err := s.store.db.View(func(tx *bbolt.Tx) error {
 			there = tx.Bucket(namesBucket).Get(last) != nil
@@ -289,9 +273,12 @@ func flushed(t *testing.T, s *Service, n int) int {
 		if there {
 			return n
 		}
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatalf("%s is not on disk after 10 s", last)
+		}
 	}
-	t.Fatalf("%s is not on disk after 10 s", last)
-	return 0
 }
 
 // TestStoreFails: a disk that does not take it is reported once, and all goes on.
