@@ -5,15 +5,21 @@
 package names
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
 	"slices"
+	"syscall"
 
 	"github.com/cespare/xxhash/v2"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
@@ -36,42 +42,160 @@ type saved struct {
 	clock   int64 // 0: not known
 }
 
-// readSaved reads a file of size octets, and reports whether nothing was ever written to
-// it. With errDamaged it returns what of it can be believed.
-func readSaved(file io.ReaderAt, size int64) (h saved, fresh bool, err error) {
-	var f faults
-	var found seal
-	var sealed []byte
-	fresh = readPages(file, size, namesBucket, &f, func(bucket, key, value []byte) {
-		if string(bucket) == string(metaBucket) {
-			if string(key) == string(sealKey) {
-				sealed = value
-			}
-			return
+// openStore reads the file at path and puts a new one in its place, with the same in
+// it. So nothing that is wrong with the old one, and did not show when it was read, lives
+// on. With errDamaged that old one is at aside, and the new one has what could be read.
+//
+// Errors: errDamaged, and then there is a database; those of the file system.
+func openStore(path, aside string) (*bbolt.DB, saved, error) {
+	had, damage := readSaved(path)
+	if damage != nil && !errors.Is(damage, errDamaged) {
+		return nil, had, fmt.Errorf("read %s: %w", path, damage)
+	}
+	if damage != nil { // a page may have been read twice, or an old one: the later entry of a path is to be the last
+		slices.SortFunc(had.entries, func(a, b Entry) int { return cmp.Or(cmp.Compare(a.Path, b.Path), a.Compare(&b)) })
+	}
+	db, err := writeSaved(path+".new", &had)
+	if err != nil {
+		return nil, had, fmt.Errorf("write %s.new: %w", path, err)
+	}
+	if damage != nil {
+		err = os.Link(path, aside) // and not moved: at no time is there no file
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		_ = db.Close()
+		return nil, had, err
+	}
+	return db, had, damage
+}
+
+// readSaved reads a file; one that is not there has nothing. With errDamaged it returns
+// what of it can be believed.
+func readSaved(path string) (had saved, err error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return had, nil
+	case err != nil:
+		return had, err
+	case info.Size() == 0:
+		return had, fmt.Errorf("%w: it is empty", errDamaged)
+	}
+	// bbolt follows what a page says wherever that leads, in a mapping of the file.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	var cut error
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, p)
 		}
-		e, err := decodeSaved(value)
-		if err != nil || e.Path != string(key) || string(bucket) != string(namesBucket) {
-			f.fault("the name %q in %q: wrong checksum, or not in its place", key, bucket)
+		if cut != nil { // the cause of all else
+			err = cut
 		}
-		if err == nil {
-			h.entries = append(h.entries, e)
-			found.add(value)
+	}()
+	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: lockTimeout})
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &errno), errors.Is(err, bbolterrors.ErrTimeout):
+		return had, err
+	case err != nil:
+		return had, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *bbolt.Tx) error {
+		if size := tx.Size(); info.Size() < size {
+			cut = fmt.Errorf("%w: it is cut off after %d of %d octets", errDamaged, info.Size(), size)
 		}
+		return had.read(tx)
 	})
-	if fresh {
-		return h, true, nil
+	return had, err
+}
+
+// read reads all there is, and then says whether that is what there should be.
+func (h *saved) read(tx *bbolt.Tx) error {
+	var sealed []byte
+	if b := tx.Bucket(metaBucket); b != nil {
+		sealed = b.Get(sealKey)
 	}
 	s, err := decodeSeal(sealed)
-	if err == nil {
-		h.clock = s.clock
-		if found.count != s.count || found.sum != s.sum {
-			err = fmt.Errorf("it has %d names with the checksum %x, not %d with %x", found.count, found.sum, s.count, s.sum)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	h.clock = s.clock
+	names := tx.Bucket(namesBucket)
+	if names == nil {
+		return cmp.Or(err, fmt.Errorf("%w: it has no bucket of names", errDamaged))
+	}
+	var found seal
+	_ = names.ForEach(func(path, value []byte) error {
+		e, err := decodeSaved(value)
+		if err != nil {
+			return nil // the seal tells
+		}
+		h.entries = append(h.entries, e)
+		if e.Path == string(path) {
+			found.add(value)
+		}
+		return nil
+	})
+	if err == nil && (found.count != s.count || found.sum != s.sum) {
+		err = fmt.Errorf("%w: it has %d whole names with the checksum %x, not %d with %x", errDamaged, found.count, found.sum, s.count, s.sum)
+	}
+	return err
+}
+
+// writeSaved makes a file at path. It is on disk when this returns, its name not yet.
+func writeSaved(path string, had *saved) (*bbolt.DB, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that was not finished
+		return nil, err
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoSync: true})
+	if err != nil {
+		return nil, err
+	}
+	s := seal{clock: had.clock}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		names, err := tx.CreateBucket(namesBucket)
+		if err != nil {
+			return err
+		}
+		for i := range had.entries {
+			e := &had.entries[i]
+			if err := s.change(names, []byte(e.Path), e); err != nil {
+				return err
+			}
+		}
+		_, err = tx.CreateBucket(metaBucket)
+		return err
+	})
+	for range 2 { // so that either meta page leads to all
+		if err == nil {
+			err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(sealKey, s.encode()) })
 		}
 	}
-	if err != nil { // the whole before its parts
-		f.first = slices.Insert(f.first, 0, err.Error())
+	if err == nil {
+		err = db.Sync()
 	}
-	return h, false, f.err()
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	db.NoSync = false
+	return db, nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }
 
 // seal says what a file should have. It is written with each change.

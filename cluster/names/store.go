@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -25,6 +24,9 @@ import (
 // storeName is the file in the state directory.
 const storeName = "names.db"
 
+// lockName is the one whose lock is the directory's. It has nothing in it.
+const lockName = "lock"
+
 const (
 	// storeDelay is how long changes gather before they are written.
 	storeDelay = 20 * time.Millisecond
@@ -39,43 +41,75 @@ const (
 // store is the map's copy on disk. One goroutine writes it.
 type store struct {
 	db       *bbolt.DB
+	lock     *os.File // what keeps others out of the directory while it is open
 	log      *slog.Logger
 	path     string
 	snapshot func([]string) ([]*Entry, int64)
 	had      saved // until Start
-	rescued  bool  // from a damaged file
+	broken   error // of a write in which bbolt panicked: it may hold its own locks
 
 	mu    sync.Mutex // guards below; taken under the service's
 	dirty map[string]struct{}
 	kick  chan struct{} // holds one: something is dirty
 }
 
-// open opens the state directory and reads what it has. A file that cannot be read is
-// set aside; what could be read of it is kept.
+// open takes the state directory, reads what it has, and writes that anew.
 func (s *Service) open() error {
-	if err := os.MkdirAll(s.cfg.StateDir, 0o700); err != nil {
+	dir := s.cfg.StateDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	path := filepath.Join(s.cfg.StateDir, storeName)
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, storeName)
 	aside := fmt.Sprintf("%s.damaged-%d", path, s.cfg.Now().UnixNano())
 	db, had, err := openStore(path, aside)
-	damaged := errors.Is(err, errDamaged)
-	if damaged {
+	switch {
+	case errors.Is(err, errDamaged):
 		s.log.Error("the copy of the names on disk cannot be read; it is kept aside, and what it lacks is learned from the other hosts",
 			"file", path, "aside", aside, "names", len(had.entries), "error", err)
-		db, _, err = openStore(path, aside)
-	}
-	switch {
-	case errors.Is(err, ErrInUse):
-		return err
 	case err != nil:
+		_ = lock.Close()
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	s.store = &store{
-		db: db, log: s.log, path: path, snapshot: s.snapshot, had: had, rescued: damaged,
+		db: db, lock: lock, log: s.log, path: path, snapshot: s.snapshot, had: had,
 		dirty: make(map[string]struct{}), kick: make(chan struct{}, 1),
 	}
 	return nil
+}
+
+// lockDir takes a directory's lock, flock(2) on a file of its own, which has it until
+// it is closed. A broker that is just ending has it for a moment longer.
+//
+// Errors: ErrInUse, ErrState.
+func lockDir(dir string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	again := time.NewTicker(lockRetry)
+	defer again.Stop()
+	late := time.NewTimer(lockTimeout)
+	defer late.Stop()
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return file, nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			_ = file.Close()
+			return nil, fmt.Errorf("%w: lock %s: %w", ErrState, file.Name(), err)
+		}
+		select {
+		case <-again.C:
+		case <-late.C:
+			_ = file.Close()
+			return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+		}
+	}
 }
 
 // restore takes over what open has read.
@@ -88,9 +122,6 @@ func (s *Service) restore() {
 		s.clock.last = max(s.clock.last, e.Stamp.Time)
 		if n, news := s.names.put(e); news {
 			n.saved = true
-			if s.store.rescued {
-				s.store.mark(e.Path)
-			}
 		}
 	}
 	s.clock.last += int64(storeMargin)
@@ -100,124 +131,6 @@ func (s *Service) restore() {
 		}
 	}
 	s.log.Info("names read from disk", "dir", s.cfg.StateDir, "names", len(had.entries))
-}
-
-// openStore opens a file, made if need be, and reads all of it. With errDamaged there
-// is no database, but maybe some of what it had; the file is then at aside.
-//
-// Errors: ErrInUse, errDamaged, and those of the file system.
-func openStore(path, aside string) (*bbolt.DB, saved, error) {
-	file, made, err := openLocked(path)
-	if err != nil {
-		return nil, saved{}, err
-	}
-	had, fresh, err := readLocked(file, made)
-	if err != nil {
-		defer file.Close()
-	}
-	if errors.Is(err, errDamaged) { // moved under its lock, for who waits for that
-		if failed := os.Rename(path, aside); failed != nil {
-			return nil, had, fmt.Errorf("set a file aside that is %v: %w", err, failed)
-		}
-	}
-	if err != nil {
-		return nil, had, err
-	}
-	// From here on the file is the database's, its lock included.
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout:  lockTimeout,
-		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return file, nil },
-	})
-	if err != nil {
-		return nil, had, fmt.Errorf("open %s: %w", path, err)
-	}
-	if fresh {
-		if err := prepare(db); err != nil {
-			_ = db.Close()
-			return nil, had, fmt.Errorf("write %s: %w", path, err)
-		}
-	}
-	return db, had, nil
-}
-
-// readLocked reads a file. An empty one is new only if it was made just now.
-func readLocked(file *os.File, made bool) (had saved, fresh bool, err error) {
-	info, err := file.Stat()
-	if err != nil {
-		return had, false, err
-	}
-	if made && info.Size() == 0 {
-		return had, true, nil
-	}
-	return readSaved(file, info.Size())
-}
-
-// openLocked opens a file and takes its lock, flock(2), as bbolt does, which will find
-// it taken by itself. A broker that is just ending has the lock for a moment longer.
-func openLocked(path string) (file *os.File, made bool, err error) {
-	again := time.NewTicker(lockRetry)
-	defer again.Stop()
-	late := time.NewTimer(lockTimeout)
-	defer late.Stop()
-	for {
-		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if made = err == nil; errors.Is(err, fs.ErrExist) {
-			file, err = os.OpenFile(path, os.O_RDWR, 0)
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		err = lock(file, path)
-		if err == nil {
-			return file, made, nil
-		}
-		_ = file.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, false, fmt.Errorf("lock %s: %w", path, err)
-		}
-		select {
-		case <-again.C:
-		case <-late.C:
-			return nil, false, fmt.Errorf("%s: %w", filepath.Dir(path), ErrInUse)
-		}
-	}
-}
-
-// lock takes a file's lock if nobody has it and path is still that file: who had the
-// lock may have set it aside.
-func lock(file *os.File, path string) error {
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return err
-	}
-	locked, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if there, err := os.Stat(path); err != nil || !os.SameFile(locked, there) {
-		return unix.EWOULDBLOCK
-	}
-	return nil
-}
-
-// prepare makes the buckets of a new file, both in one transaction: a file that has
-// been written to has them.
-func prepare(db *bbolt.DB) error {
-	return db.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.CreateBucket(namesBucket); err != nil {
-			return err
-		}
-		meta, err := tx.CreateBucket(metaBucket)
-		if err != nil {
-			return err
-		}
-		return meta.Put(sealKey, new(seal).encode())
-	})
-}
-
-// closeDamaged lets go of the file's lock; what it holds may make it panic.
-func closeDamaged(db *bbolt.DB) {
-	defer func() { _ = recover() }()
-	_ = db.Close()
 }
 
 // mark has a name written soon.
@@ -265,6 +178,9 @@ func (st *store) run(ctx context.Context) {
 
 // flush writes what was marked. What could not be written stays marked.
 func (st *store) flush() (err error) {
+	if st.broken != nil {
+		return st.broken
+	}
 	st.mu.Lock()
 	dirty := st.dirty
 	st.dirty = make(map[string]struct{})
@@ -276,7 +192,8 @@ func (st *store) flush() (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
+			st.broken = fmt.Errorf("%w, start the broker again: %v", errDamaged, p)
+			err = st.broken
 		}
 		if err != nil {
 			for _, path := range paths {
@@ -301,10 +218,13 @@ func (st *store) flush() (err error) {
 	})
 }
 
-// close writes the rest and gives the file back.
+// close writes the rest and gives the directory back.
 func (st *store) close() error {
+	defer st.lock.Close()
 	if err := st.flush(); err != nil {
-		closeDamaged(st.db)
+		if st.broken == nil {
+			_ = st.db.Close()
+		}
 		return fmt.Errorf("write the copy of the names to %s: %w", st.path, err)
 	}
 	if err := st.db.Close(); err != nil {

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
@@ -147,48 +146,6 @@ func TestLocked(t *testing.T) {
 	_, _, _, err := alone(t, dir, 2, Config{})
 	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v", err)
-	}
-}
-
-// TestUnused: a file that bbolt has made, and then the broker was killed, is as new.
-func TestUnused(t *testing.T) {
-	dir := t.TempDir()
-	db, err := bbolt.Open(filepath.Join(dir, storeName), 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, lines := start(t, dir, 1); lines.Len() > 0 {
-		t.Errorf("log: %s", lines)
-	}
-}
-
-// TestLockOfAnother: who waited for a file's lock while its holder set the file aside
-// has the lock of nothing.
-func TestLockOfAnother(t *testing.T) {
-	path := filepath.Join(t.TempDir(), storeName)
-	file, made, err := openLocked(path)
-	if err != nil || !made {
-		t.Fatalf("made: %v, error: %v", made, err)
-	}
-	waits, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer waits.Close()
-	if err := lock(waits, path); !errors.Is(err, unix.EWOULDBLOCK) {
-		t.Errorf("locked twice: %v", err)
-	}
-	if err := os.Rename(path, path+".aside"); err != nil {
-		t.Fatal(err)
-	}
-	if err := file.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := lock(waits, path); !errors.Is(err, unix.EWOULDBLOCK) {
-		t.Errorf("locked what was set aside: %v", err)
 	}
 }
 
