@@ -50,14 +50,14 @@ type saved struct {
 func openStore(path, aside string) (*bbolt.DB, saved, error) {
 	had, damage := readSaved(path)
 	if damage != nil && !errors.Is(damage, errDamaged) {
-		return nil, had, fmt.Errorf("read %s: %w", path, damage)
+		return nil, had, fmt.Errorf("read the names: %w", damage)
 	}
 	if damage != nil { // a page may have been read twice, or an old one: the later entry of a path is to be the last
 		slices.SortFunc(had.entries, func(a, b Entry) int { return cmp.Or(cmp.Compare(a.Path, b.Path), a.Compare(&b)) })
 	}
 	db, err := writeSaved(path+".new", &had)
 	if err != nil {
-		return nil, had, fmt.Errorf("write %s.new: %w", path, err)
+		return nil, had, fmt.Errorf("write the names: %w", err)
 	}
 	if damage != nil {
 		err = os.Link(path, aside) // and not moved: at no time is there no file
@@ -101,7 +101,9 @@ func readSaved(path string) (had saved, err error) {
 	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: lockTimeout})
 	var errno syscall.Errno
 	switch {
-	case errors.As(err, &errno), errors.Is(err, bbolterrors.ErrTimeout):
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return had, fmt.Errorf("%s: %w", path, ErrInUse)
+	case errors.As(err, &errno):
 		return had, err
 	case err != nil:
 		return had, fmt.Errorf("%w: %w", errDamaged, err)

@@ -8,15 +8,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
@@ -259,4 +262,74 @@ func TestStoreFails(t *testing.T) {
 	if n := strings.Count(lines.String(), "cannot be written"); n > 1 {
 		t.Errorf("reported %d times", n)
 	}
+}
+
+// TestForbidden: a state directory that may not be written to, or has somebody else's files, is
+// refused in one line that says which file it is about, and stays as it is.
+func TestForbidden(t *testing.T) {
+	for _, c := range []struct {
+		what, about string
+		forbid      func(dir string) error
+	}{
+		{"a new directory", lockName, func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, lockName)), os.Chmod(dir, 0o555))
+		}},
+		{"a directory", storeName, func(dir string) error {
+			return errors.Join(os.Chmod(filepath.Join(dir, lockName), 0o666), os.Chmod(dir, 0o555))
+		}},
+		{"the lock", lockName, func(dir string) error { return os.Chmod(filepath.Join(dir, lockName), 0) }},
+		{"the file", storeName, func(dir string) error {
+			return errors.Join(os.Chmod(filepath.Join(dir, lockName), 0o666), os.Chmod(filepath.Join(dir, storeName), 0))
+		}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // only dir is to be in the way
+				t.Fatal(err)
+			}
+			s, _, _ := start(t, dir, 1)
+			fill(t, s, 10)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.forbid(dir); err != nil {
+				t.Fatal(err)
+			}
+			err := powerless(func() error {
+				s, err := Open(Config{Net: solo{"alone", 2}, StateDir: dir})
+				if err == nil {
+					err = errors.Join(errors.New("opened"), s.Close())
+				}
+				return err
+			})
+			if !errors.Is(err, ErrState) || !errors.Is(err, fs.ErrPermission) || strings.Count(err.Error(), filepath.Join(dir, c.about)) != 1 || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v", err)
+			}
+			if err := os.Chmod(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if files, _ := filepath.Glob(filepath.Join(dir, "*.*")); len(files) != 1 {
+				t.Errorf("left there: %q", files)
+			}
+		})
+	}
+}
+
+// powerless runs f on a thread that as far as files go is nobody's.
+func powerless(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		const nobody = 65534
+		if err := unix.Setfsgid(nobody); err != nil {
+			done <- err
+			return
+		}
+		if err := unix.Setfsuid(nobody); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
 }

@@ -22,11 +22,15 @@ func storm(w *world, seed uint64) {
 	h := w.cluster(4)
 	stop := make(chan struct{})
 	results := make(chan int)
-	for i, x := range h {
-		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+	rngs := make([]*rand.Rand, len(h))
+	for i, x := range h { // all clocks first: once there are requests none goes back
+		rngs[i] = rand.New(rand.NewPCG(seed, uint64(i)))
 		x.mu.Lock()
-		x.clock = time.Duration(rng.IntN(7200)-3600) * time.Second
+		x.clock = time.Duration(rngs[i].IntN(7200)-3600) * time.Second
 		x.mu.Unlock()
+	}
+	for i, x := range h {
+		rng := rngs[i]
 		go func() {
 			done := 0
 			for {
