@@ -55,22 +55,28 @@ func openStore(path, aside string) (*bbolt.DB, saved, error) {
 	if damage != nil { // a page may have been read twice, or an old one: the later entry of a path is to be the last
 		slices.SortFunc(had.entries, func(a, b Entry) int { return cmp.Or(cmp.Compare(a.Path, b.Path), a.Compare(&b)) })
 	}
-	db, err := writeSaved(path+".new", &had)
+	fresh := path + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that was not finished
+		return nil, had, err
+	}
+	db, err := bbolt.Open(fresh, 0o600, &bbolt.Options{Timeout: lockTimeout, NoSync: true})
 	if err != nil {
 		return nil, had, fmt.Errorf("write the names: %w", err)
 	}
-	if damage != nil {
+	err = had.write(db)
+	if err == nil && damage != nil {
 		err = os.Link(path, aside) // and not moved: at no time is there no file
 	}
 	if err == nil {
-		err = os.Rename(path+".new", path)
+		err = os.Rename(fresh, path)
 	}
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		_ = db.Close()
-		return nil, had, err
+		_ = os.Remove(fresh)
+		return nil, had, fmt.Errorf("write the names: %w", err)
 	}
 	return db, had, damage
 }
@@ -151,23 +157,16 @@ func (h *saved) read(tx *bbolt.Tx) error {
 	return err
 }
 
-// writeSaved makes a file at path. It is on disk when this returns, its name not yet.
-func writeSaved(path string, had *saved) (*bbolt.DB, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that was not finished
-		return nil, err
-	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoSync: true})
-	if err != nil {
-		return nil, err
-	}
-	s := seal{clock: had.clock}
-	err = db.Update(func(tx *bbolt.Tx) error {
+// write fills a new file. It is on disk when this returns, its name not yet.
+func (h *saved) write(db *bbolt.DB) error {
+	s := seal{clock: h.clock}
+	err := db.Update(func(tx *bbolt.Tx) error {
 		names, err := tx.CreateBucket(namesBucket)
 		if err != nil {
 			return err
 		}
-		for i := range had.entries {
-			e := &had.entries[i]
+		for i := range h.entries {
+			e := &h.entries[i]
 			if err := s.change(names, []byte(e.Path), e); err != nil {
 				return err
 			}
@@ -180,15 +179,11 @@ func writeSaved(path string, had *saved) (*bbolt.DB, error) {
 			err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(sealKey, s.encode()) })
 		}
 	}
+	db.NoSync = false
 	if err == nil {
 		err = db.Sync()
 	}
-	if err != nil {
-		_ = db.Close()
-		return nil, err
-	}
-	db.NoSync = false
-	return db, nil
+	return err
 }
 
 func syncDir(path string) error {
