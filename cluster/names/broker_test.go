@@ -122,6 +122,7 @@ func TestBrokersClients(t *testing.T) {
 			w.must(err)
 			closeWriter, err := b.client(path, true)
 			w.must(err)
+			synctest.Wait() // what was closed last goes without anybody waiting for it
 			if got := c.names(""); len(got) != 1 {
 				t.Errorf("%d: listed %q", i, got)
 			}

@@ -298,3 +298,20 @@ func TestImplied(t *testing.T) {
 		}
 	})
 }
+
+// TestClose: calls under way end when the service closes.
+func TestClose(t *testing.T) {
+	in(t, Config{}, func(w *world) {
+		h := w.cluster(2)
+		path := h[0].pathAt("p", h[1])
+		h[1].mu.Lock()
+		h[1].silent = true
+		h[1].mu.Unlock()
+		result := make(chan error, 1)
+		go func() { result <- h[0].mkfifo(path) }()
+		synctest.Wait()
+		w.kill(h[0])
+		w.want(<-result, ErrClosed)
+		w.want(h[0].mkfifo("q"), ErrClosed)
+	})
+}

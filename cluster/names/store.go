@@ -6,28 +6,26 @@ package names
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
-
-	"github.com/zpipesfs/zpipesfs/wire/peer"
+	"golang.org/x/sys/unix"
 )
 
 // storeName is the file in the state directory.
 const storeName = "names.db"
 
-// storeVersion is that of what is in it.
-const storeVersion = 1
+// lockName is the one whose lock is the directory's. It has nothing in it.
+const lockName = "lock"
 
 const (
 	// storeDelay is how long changes gather before they are written.
@@ -37,82 +35,93 @@ const (
 	storeMargin = time.Second
 	storeRetry  = time.Second
 	lockTimeout = time.Second
-)
-
-var (
-	namesBucket = []byte("names")
-	metaBucket  = []byte("meta")
-	versionKey  = []byte("version")
-	clockKey    = []byte("clock")
-
-	errDamaged = errors.New("damaged")
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	lockRetry   = 50 * time.Millisecond
 )
 
 // store is the map's copy on disk. One goroutine writes it.
 type store struct {
 	db       *bbolt.DB
+	lock     *os.File // what keeps others out of the directory while it is open
 	log      *slog.Logger
 	path     string
 	snapshot func([]string) ([]*Entry, int64)
 	had      saved // until Start
-	rescued  bool  // from a damaged file
+	broken   error // of a write in which bbolt panicked: it may hold its own locks
 
 	mu    sync.Mutex // guards below; taken under the service's
 	dirty map[string]struct{}
 	kick  chan struct{} // holds one: something is dirty
 }
 
-// saved is what a file had.
-type saved struct {
-	entries []Entry
-	clock   int64
-}
-
-// open opens the state directory and reads what it has. A file that cannot be read is
-// set aside; what could be read of it is kept.
+// open takes the state directory, reads what it has, and writes that anew.
 func (s *Service) open() error {
-	if err := os.MkdirAll(s.cfg.StateDir, 0o700); err != nil {
+	dir := s.cfg.StateDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	path := filepath.Join(s.cfg.StateDir, storeName)
-	db, had, err := openStore(path)
-	damaged := errors.Is(err, errDamaged)
-	if damaged {
-		aside := fmt.Sprintf("%s.damaged-%d", path, s.cfg.Now().UnixNano())
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, storeName)
+	aside := fmt.Sprintf("%s.damaged-%d", path, s.cfg.Now().UnixNano())
+	db, had, err := openStore(path, aside)
+	switch {
+	case errors.Is(err, errDamaged):
 		s.log.Error("the copy of the names on disk cannot be read; it is kept aside, and what it lacks is learned from the other hosts",
 			"file", path, "aside", aside, "names", len(had.entries), "error", err)
-		if err := os.Rename(path, aside); err != nil {
-			return fmt.Errorf("%w: set a damaged file aside: %w", ErrState, err)
-		}
-		db, _, err = openStore(path)
-	}
-	switch {
-	case errors.Is(err, ErrInUse):
-		return err
 	case err != nil:
+		_ = lock.Close()
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	s.store = &store{
-		db: db, log: s.log, path: path, snapshot: s.snapshot, had: had, rescued: damaged,
+		db: db, lock: lock, log: s.log, path: path, snapshot: s.snapshot, had: had,
 		dirty: make(map[string]struct{}), kick: make(chan struct{}, 1),
 	}
 	return nil
+}
+
+// lockDir takes a directory's lock, flock(2) on a file of its own, which has it until
+// it is closed. A broker that is just ending has it for a moment longer.
+//
+// Errors: ErrInUse, ErrState.
+func lockDir(dir string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	}
+	again := time.NewTicker(lockRetry)
+	defer again.Stop()
+	late := time.NewTimer(lockTimeout)
+	defer late.Stop()
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return file, nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			_ = file.Close()
+			return nil, fmt.Errorf("%w: lock %s: %w", ErrState, file.Name(), err)
+		}
+		select {
+		case <-again.C:
+		case <-late.C:
+			_ = file.Close()
+			return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+		}
+	}
 }
 
 // restore takes over what open has read.
 func (s *Service) restore() {
 	had := s.store.had
 	s.store.had = saved{}
-	s.clock.last = had.clock
+	s.clock.last = had.clock // if that is not known, the latest stamp must do
 	for i := range had.entries {
 		e := &had.entries[i]
 		s.clock.last = max(s.clock.last, e.Stamp.Time)
 		if n, news := s.names.put(e); news {
 			n.saved = true
-			if s.store.rescued {
-				s.store.mark(e.Path)
-			}
 		}
 	}
 	s.clock.last += int64(storeMargin)
@@ -122,121 +131,6 @@ func (s *Service) restore() {
 		}
 	}
 	s.log.Info("names read from disk", "dir", s.cfg.StateDir, "names", len(had.entries))
-}
-
-// openStore opens a file, made if need be, and reads all of it. With errDamaged
-// there is no database, but maybe some of what it had.
-//
-// Errors: ErrInUse, errDamaged, and those of the file system.
-func openStore(path string) (db *bbolt.DB, had saved, err error) {
-	// Pages that a file lacks are memory that faults.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
-		}
-		if err != nil && db != nil {
-			closeDamaged(db)
-			db = nil
-		}
-	}()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, had, fmt.Errorf("%s: %w", filepath.Dir(path), ErrInUse)
-	case isFileError(err):
-		return nil, had, fmt.Errorf("open %s: %w", path, err)
-	case err != nil:
-		return nil, had, fmt.Errorf("%w: %w", errDamaged, err)
-	}
-	if err := prepare(db); err != nil {
-		return db, had, err
-	}
-	err = db.View(func(tx *bbolt.Tx) error {
-		if info, err := os.Stat(path); err != nil || info.Size() < tx.Size() {
-			return fmt.Errorf("%w: the file was cut off", errDamaged)
-		}
-		return had.read(tx)
-	})
-	return db, had, err
-}
-
-// isFileError tells trouble with a file from trouble with what is in it.
-func isFileError(err error) bool {
-	var p *os.PathError
-	return errors.As(err, &p)
-}
-
-// closeDamaged lets go of the file's lock; what it holds may make it panic.
-func closeDamaged(db *bbolt.DB) {
-	defer func() { _ = recover() }()
-	_ = db.Close()
-}
-
-// prepare makes the buckets of a new file and checks the version of an old one.
-func prepare(db *bbolt.DB) error {
-	fresh := false
-	err := db.View(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(metaBucket)
-		if fresh = meta == nil; fresh {
-			return nil
-		}
-		v := meta.Get(versionKey)
-		if len(v) != 8 || tx.Bucket(namesBucket) == nil {
-			return fmt.Errorf("%w: not a map of names", errDamaged)
-		}
-		if got := binary.BigEndian.Uint64(v); got != storeVersion {
-			return fmt.Errorf("%w: its version is %d, this program's is %d", errDamaged, got, storeVersion)
-		}
-		return nil
-	})
-	if err != nil || !fresh {
-		return err
-	}
-	return db.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.CreateBucketIfNotExists(namesBucket); err != nil {
-			return err
-		}
-		meta, err := tx.CreateBucketIfNotExists(metaBucket)
-		if err != nil {
-			return err
-		}
-		return meta.Put(versionKey, binary.BigEndian.AppendUint64(nil, storeVersion))
-	})
-}
-
-// read takes in a file's content; a name's value is its checksum and the entry.
-func (h *saved) read(tx *bbolt.Tx) error {
-	if v := tx.Bucket(metaBucket).Get(clockKey); len(v) == 8 {
-		h.clock = min(int64(binary.BigEndian.Uint64(v)&(1<<63-1)), peer.MaxTime)
-	}
-	bad := 0
-	err := tx.Bucket(namesBucket).ForEach(func(k, v []byte) error {
-		e, err := decodeSaved(v)
-		if err != nil || e.Path != string(k) {
-			bad++
-			return nil
-		}
-		h.entries = append(h.entries, e)
-		return nil
-	})
-	if err == nil && bad > 0 {
-		err = fmt.Errorf("%w: %d names with a wrong checksum", errDamaged, bad)
-	}
-	return err
-}
-
-func decodeSaved(v []byte) (Entry, error) {
-	if len(v) < 4 || binary.BigEndian.Uint32(v) != crc32.Checksum(v[4:], castagnoli) {
-		return Entry{}, errDamaged
-	}
-	return peer.DecodeEntry(v[4:])
-}
-
-func encodeSaved(e *Entry) []byte {
-	v := e.Append(make([]byte, 4, 128))
-	binary.BigEndian.PutUint32(v, crc32.Checksum(v[4:], castagnoli))
-	return v
 }
 
 // mark has a name written soon.
@@ -284,6 +178,9 @@ func (st *store) run(ctx context.Context) {
 
 // flush writes what was marked. What could not be written stays marked.
 func (st *store) flush() (err error) {
+	if st.broken != nil {
+		return st.broken
+	}
 	st.mu.Lock()
 	dirty := st.dirty
 	st.dirty = make(map[string]struct{})
@@ -291,14 +188,12 @@ func (st *store) flush() (err error) {
 	if len(dirty) == 0 {
 		return nil
 	}
-	paths := make([]string, 0, len(dirty))
-	for path := range dirty {
-		paths = append(paths, path)
-	}
+	paths := slices.Sorted(maps.Keys(dirty))
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
+			st.broken = fmt.Errorf("%w, start the broker again: %v", errDamaged, p)
+			err = st.broken
 		}
 		if err != nil {
 			for _, path := range paths {
@@ -308,26 +203,28 @@ func (st *store) flush() (err error) {
 	}()
 	entries, clock := st.snapshot(paths)
 	return st.db.Update(func(tx *bbolt.Tx) error {
-		names := tx.Bucket(namesBucket)
+		names, meta := tx.Bucket(namesBucket), tx.Bucket(metaBucket)
+		s, err := decodeSeal(meta.Get(sealKey))
+		if err != nil {
+			return fmt.Errorf("%w: %w", errDamaged, err)
+		}
+		s.clock = clock
 		for i, e := range entries {
-			var err error
-			if e == nil {
-				err = names.Delete([]byte(paths[i]))
-			} else {
-				err = names.Put([]byte(paths[i]), encodeSaved(e))
-			}
-			if err != nil {
+			if err := s.change(names, []byte(paths[i]), e); err != nil {
 				return fmt.Errorf("write %q: %w", paths[i], err)
 			}
 		}
-		return tx.Bucket(metaBucket).Put(clockKey, binary.BigEndian.AppendUint64(nil, uint64(clock)))
+		return meta.Put(sealKey, s.encode())
 	})
 }
 
-// close writes the rest and gives the file back.
+// close writes the rest and gives the directory back.
 func (st *store) close() error {
+	defer st.lock.Close()
 	if err := st.flush(); err != nil {
-		closeDamaged(st.db)
+		if st.broken == nil {
+			_ = st.db.Close()
+		}
 		return fmt.Errorf("write the copy of the names to %s: %w", st.path, err)
 	}
 	if err := st.db.Close(); err != nil {

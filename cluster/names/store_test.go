@@ -8,15 +8,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/zpipesfs/zpipesfs/broker"
 	"github.com/zpipesfs/zpipesfs/wire/peer"
@@ -160,67 +163,6 @@ func TestBadDirectory(t *testing.T) {
 	}
 }
 
-// TestDamaged: a file that cannot be read is set aside, untouched; the broker starts
-// with what could be read of it.
-func TestDamaged(t *testing.T) {
-	for what, harm := range map[string]func([]byte) []byte{
-		"no database":      func([]byte) []byte { return []byte(strings.Repeat("not a database. ", 1000)) },
-		"a few octets":     func([]byte) []byte { return []byte("x") },
-		"cut to a half":    func(b []byte) []byte { return b[:len(b)/2] },
-		"cut to two pages": func(b []byte) []byte { return b[:2*os.Getpagesize()] },
-		"a name changed":   func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("n77"), []byte("m77")) },
-		"zeros":            func(b []byte) []byte { clear(b[2*os.Getpagesize():]); return b },
-		"noise": func(b []byte) []byte {
-			for i := 2 * os.Getpagesize(); i < len(b); i += 97 {
-				b[i] ^= 0x5a
-			}
-			return b
-		},
-	} {
-		t.Run(what, func(t *testing.T) {
-			dir := t.TempDir()
-			s, _, _ := start(t, dir, 1)
-			fill(t, s, 400)
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(dir, storeName)
-			whole, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			harmed := harm(bytes.Clone(whole))
-			if err := os.WriteFile(file, harmed, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s, tree, lines := start(t, dir, 2)
-			if !strings.Contains(lines.String(), "cannot be read") {
-				t.Errorf("log: %s", lines)
-			}
-			aside, _ := filepath.Glob(file + ".damaged-*")
-			if len(aside) != 1 {
-				t.Fatalf("set aside: %v", aside)
-			}
-			if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, harmed) {
-				t.Errorf("what was set aside has changed (%v)", err)
-			}
-			if n := len(tree.list("")); what == "a name changed" && n != 399 {
-				t.Errorf("%d names were saved, not 399", n)
-			}
-			if err := s.Make(t.Context(), broker.Entry{Path: "fresh", Kind: broker.Dir}); err != nil {
-				t.Fatal(err)
-			}
-			want := tree.String()
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if _, tree, lines := start(t, dir, 3); tree.String() != want || lines.Len() > 0 {
-				t.Errorf("after another restart (log %s):\n%s\nwant:\n%s", lines, tree, want)
-			}
-		})
-	}
-}
-
 // TestKilled: what a broker killed by SIGKILL had for longer than the window is there
 // when it starts again.
 func TestKilled(t *testing.T) {
@@ -277,7 +219,9 @@ func flushed(t *testing.T, s *Service, n int) int {
 		return 0
 	}
 	last := []byte(fmt.Sprint("n", n-1))
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for late := time.After(10 * time.Second); ; {
 		there := false
 		err := s.store.db.View(func(tx *bbolt.Tx) error {
 			there = tx.Bucket(namesBucket).Get(last) != nil
@@ -289,9 +233,12 @@ func flushed(t *testing.T, s *Service, n int) int {
 		if there {
 			return n
 		}
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatalf("%s is not on disk after 10 s", last)
+		}
 	}
-	t.Fatalf("%s is not on disk after 10 s", last)
-	return 0
 }
 
 // TestStoreFails: a disk that does not take it is reported once, and all goes on.
@@ -315,4 +262,74 @@ func TestStoreFails(t *testing.T) {
 	if n := strings.Count(lines.String(), "cannot be written"); n > 1 {
 		t.Errorf("reported %d times", n)
 	}
+}
+
+// TestForbidden: a state directory that may not be written to, or has somebody else's files, is
+// refused in one line that says which file it is about, and stays as it is.
+func TestForbidden(t *testing.T) {
+	for _, c := range []struct {
+		what, about string
+		forbid      func(dir string) error
+	}{
+		{"a new directory", lockName, func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, lockName)), os.Chmod(dir, 0o555))
+		}},
+		{"a directory", storeName, func(dir string) error {
+			return errors.Join(os.Chmod(filepath.Join(dir, lockName), 0o666), os.Chmod(dir, 0o555))
+		}},
+		{"the lock", lockName, func(dir string) error { return os.Chmod(filepath.Join(dir, lockName), 0) }},
+		{"the file", storeName, func(dir string) error {
+			return errors.Join(os.Chmod(filepath.Join(dir, lockName), 0o666), os.Chmod(filepath.Join(dir, storeName), 0))
+		}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // only dir is to be in the way
+				t.Fatal(err)
+			}
+			s, _, _ := start(t, dir, 1)
+			fill(t, s, 10)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.forbid(dir); err != nil {
+				t.Fatal(err)
+			}
+			err := powerless(func() error {
+				s, err := Open(Config{Net: solo{"alone", 2}, StateDir: dir})
+				if err == nil {
+					err = errors.Join(errors.New("opened"), s.Close())
+				}
+				return err
+			})
+			if !errors.Is(err, ErrState) || !errors.Is(err, fs.ErrPermission) || strings.Count(err.Error(), filepath.Join(dir, c.about)) != 1 || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v", err)
+			}
+			if err := os.Chmod(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if files, _ := filepath.Glob(filepath.Join(dir, "*.*")); len(files) != 1 {
+				t.Errorf("left there: %q", files)
+			}
+		})
+	}
+}
+
+// powerless runs f on a thread that as far as files go is nobody's.
+func powerless(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		const nobody = 65534
+		if err := unix.Setfsgid(nobody); err != nil {
+			done <- err
+			return
+		}
+		if err := unix.Setfsuid(nobody); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
 }
