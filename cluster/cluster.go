@@ -241,6 +241,9 @@ func (c *Cluster) lose(id peer.ID, err error) {
 		if t.home == id {
 			t.home = peer.ID{}
 		}
+		if t.partner.id == id {
+			t.partner = regKey{} // it parts for itself, if only we have lost it
+		}
 	}
 	for _, f := range c.ins {
 		if f.from == id {
@@ -311,6 +314,9 @@ func (c *Cluster) receive(from peer.ID, lm link.Message) {
 }
 
 func (c *Cluster) serveRegister(from peer.ID, m *peer.Message) {
+	for _, partner := range m.Regs {
+		c.registry.part(m.Name, regKey{partner.ID, partner.Number})
+	}
 	status, mode, regs := c.registry.register(m.Name, regKey{from, m.Reg}, m.Ends, pipe.Mode(m.Mode), m.First)
 	if m.Req != 0 {
 		c.send(from, &peer.Message{Kind: peer.Registered, Req: m.Req, Status: status, Mode: uint8(mode), Regs: regs})

@@ -54,7 +54,7 @@ func (c *Cluster) subscribe(t *tie, key streamKey, offered bool, done func()) {
 	m := &peer.Message{Kind: peer.Subscribe, Stream: f.stream, Reg: t.reg, To: key.reg, Writer: key.writer, Limit: uint64(f.window.Load())}
 	c.ask(f.from, m, func(m *peer.Message, err error) {
 		if err != nil {
-			t.unmet[f.from] = true
+			t.failed(f.from, err)
 		}
 		switch {
 		case f.gone:
@@ -80,6 +80,7 @@ func (f *inflow) attach() {
 		return
 	}
 	f.writer.Store(w)
+	f.t.partner = f.key.regKey
 }
 
 // share is what the stream may send ahead: its part of the capacity, and never less

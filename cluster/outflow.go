@@ -63,6 +63,7 @@ func (c *Cluster) serveSubscribe(from peer.ID, m *peer.Message) {
 	}
 	c.outs[outKey{from, o.stream}] = o
 	t.outs[outKey{from, o.stream}] = o
+	t.partner = o.key.regKey
 	answer.Status = peer.OK
 	c.send(from, answer) // before the first byte
 	t.contend()

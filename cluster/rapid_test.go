@@ -156,26 +156,61 @@ func TestExclusivePartsOnce(t *testing.T) {
 // A writer that comes when the home knows that the last one's host was lost, and the
 // reader's host does not yet, waits for the next reader.
 func TestExclusiveAfterALoss(t *testing.T) {
+	for _, newHome := range []bool{false, true} {
+		r := newRig(t, 4)
+		a, b, c, home := r.hosts[0], r.hosts[1], r.hosts[2], r.hosts[3]
+		name := r.homedOn("h4", "exclusive-")
+		rd := a.start(name, readNow).ok()
+		b.start(name, writeNow).ok().writes("x")
+		rd.reads("x")
+		b.kill()
+		others := []*host{c, home}
+		if newHome { // which has never heard of the one that was lost
+			home.kill()
+			c.seen(a)
+			a.seen(b, c)
+			home = map[string]*host{"h1": a, "h3": c}[peer.Home(name, []string{"h1", "h3"})]
+			others = []*host{c}
+		} else {
+			home.seen(a, c)
+			c.seen(a, home)
+		}
+		r.eventually("the home knows", func() bool { return home.registrations(name) == 1 })
+		wr := c.start(name, writing)
+		r.eventually("it waits", func() bool { return len(c.broker.Attr(c.pipes[name]).Stat.Writers) == 1 })
+		a.seen(others...)
+		rd.readsErr(pipe.ErrPeerLost)
+		r.eventually("the home knows", func() bool { return home.registrations(name) == 1 })
+		next := a.start(name, reading).ok()
+		wr.ok().writes("new")
+		next.reads("new")
+		for _, o := range []*opening{rd, wr, next} {
+			o.close()
+		}
+		r.allIdle()
+	}
+}
+
+// A writer has met a reader which opens, and its host is lost before the reader knows:
+// the reader meets the next one.
+func TestExclusiveLostBeforeMet(t *testing.T) {
 	r := newRig(t, 4)
 	a, b, c, home := r.hosts[0], r.hosts[1], r.hosts[2], r.hosts[3]
 	name := r.homedOn("h4", "exclusive-")
-	rd := a.start(name, readNow).ok()
-	b.start(name, writeNow).ok().writes("x")
+	a.sync()
+	wr := b.start(name, writing)
+	r.eventually("it waits", func() bool { return home.registrations(name) == 1 })
+	r.net.SetLink("h2", "h1", link.Conditions{Delay: time.Second})
+	rd := a.start(name, reading)
+	wr.ok().close()
+	r.eventually("they have parted", func() bool { return home.registrations(name) == 1 })
 	b.kill()
-	home.seen(a, c)
-	c.seen(a, home)
-	r.eventually("the home knows", func() bool { return home.registrations(name) == 1 })
-	wr := c.start(name, writing)
-	r.eventually("it waits", func() bool { return len(c.broker.Attr(c.pipes[name]).Stat.Writers) == 1 })
-	a.seen(c, home)
-	rd.reads("x")
-	rd.readsErr(pipe.ErrPeerLost)
-	r.eventually("the home knows", func() bool { return home.registrations(name) == 1 })
-	next := a.start(name, reading).ok()
-	wr.ok().writes("new")
-	next.reads("new")
-	for _, o := range []*opening{rd, wr, next} {
-		o.close()
-	}
+	r.view()
+	next := c.start(name, writing)
+	rd.ok()
+	next.ok().writes("new")
+	rd.reads("new")
+	rd.close()
+	next.close()
 	r.allIdle()
 }

@@ -43,14 +43,12 @@ type meeting struct {
 
 type registration struct {
 	ends peer.Ends
-	// Exclusive.
-	mate  regKey // the first to have the other end beside it; zero: none has yet
-	spent bool   // its mate has parted from it: it meets nobody any more
+	// Exclusive: its partner has parted from it. It meets nobody any more.
+	spent bool
 }
 
 // register notes that key has ends now, none: nothing. It returns who else has
-// some, in a fixed order. first: no home has known this registration; with fewer ends
-// than before: those that have gone part from nobody.
+// some, in a fixed order. first: no home has known this registration.
 //
 // Status Busy, Spent and Clash leave all as it was; for Clash the mode is that in
 // which the pipe is open.
@@ -92,9 +90,6 @@ func (m *meeting) set(key regKey, ends peer.Ends, first bool) peer.Status {
 			return peer.Busy
 		}
 	}
-	if have != nil && have.ends&^ends != 0 {
-		m.part(key, !first)
-	}
 	switch {
 	case ends == 0:
 		delete(m.regs, key)
@@ -103,7 +98,6 @@ func (m *meeting) set(key regKey, ends peer.Ends, first bool) peer.Status {
 	default:
 		have.ends = ends
 	}
-	m.pair(key)
 	return peer.OK
 }
 
@@ -117,31 +111,6 @@ func (m *meeting) taken(key regKey) (ends peer.Ends) {
 	return ends
 }
 
-// pair notes with whom key has an exclusive pipe.
-func (m *meeting) pair(key regKey) {
-	have, none := m.regs[key], regKey{}
-	if m.mode != pipe.Exclusive || have == nil || have.spent || have.mate != none {
-		return
-	}
-	for k, other := range m.regs {
-		if both := have.ends | other.ends; !other.spent && other.mate == none && both == peer.Reads|peer.Writes {
-			have.mate, other.mate = k, key
-		}
-	}
-}
-
-// part comes before an end of an exclusive pipe goes. If it and its mate have met, both
-// are spent, and the name is a new pipe; else the mate is there for another.
-func (m *meeting) part(key regKey, met bool) {
-	have := m.regs[key]
-	mate := m.regs[have.mate]
-	if mate == nil || mate.mate != key {
-		return
-	}
-	mate.spent, have.spent = mate.spent || met, have.spent || met
-	mate.mate, have.mate = regKey{}, regKey{}
-}
-
 func (m *meeting) others(key regKey) (regs []peer.Reg) {
 	if have := m.regs[key]; have == nil || have.spent {
 		return nil
@@ -153,6 +122,16 @@ func (m *meeting) others(key regKey) (regs []peer.Reg) {
 	}
 	slices.SortFunc(regs, func(a, b peer.Reg) int { return strings.Compare(a.Node, b.Node) })
 	return regs
+}
+
+// part notes that the partner of an end of an exclusive pipe has parted from it: the name
+// is a new pipe.
+func (r *registry) part(name string, partner regKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.names[name]; m != nil && m.mode == pipe.Exclusive && m.regs[partner] != nil {
+		m.regs[partner].spent = true
+	}
 }
 
 // lose forgets all that a broker had. Its partners part from it for themselves: it may

@@ -21,7 +21,7 @@ func TestWritersInARow(t *testing.T) {
 			r.net.SetAll(link5ms())
 			rd := a.start(name, readNow).ok()
 			keeper := a.start(name, writeNow).ok() // no end of file between
-			b.start(name, writeNow).ok().close() // its name is there before they race
+			b.start(name, writeNow).ok().close()   // its name is there before they race
 			const loops, rounds = 3, 30
 			over := make(chan error, loops)
 			for i := range loops {

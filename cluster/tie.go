@@ -6,6 +6,7 @@ package cluster
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,6 +32,7 @@ type tie struct {
 	told     peer.Ends          // what it was told
 	gaps     [2]uint64          // the pipe's when it was told
 	unmet    map[peer.ID]bool   // those with whom a talk or a stream failed
+	partner  regKey             // exclusive: the last to have a stream from or to here
 	waiting  []*broker.Entering // opens that need a round
 	round    *round             // under way; nil: none
 
@@ -46,7 +48,9 @@ type tie struct {
 // round is one talk with the home and with those whom it names.
 type round struct {
 	entries []*broker.Entering
-	left    int // talks that are not over
+	before  peer.Ends // what the home was told before
+	left    int       // talks that are not over
+	lost    bool      // one of them has failed
 }
 
 // Ends is the pipe's to call.
@@ -167,25 +171,25 @@ func (t *tie) keepAll(want peer.Ends) bool {
 func (t *tie) register(home peer.ID, want peer.Ends) {
 	first := t.told == 0
 	if t.home != home && t.home != (peer.ID{}) {
-		t.tell(t.home, 0, true)
+		t.tell(t.home, 0)
 	}
-	before := t.told
+	t.round.before = t.told
 	t.home, t.told, t.gaps = home, want, t.pipe.Gaps()
 	clear(t.unmet)
 	m := &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: want, Mode: uint8(t.pipe.Mode()), First: first}
 	if home == t.c.cfg.Self {
 		status, mode, regs := t.c.registry.register(t.path, regKey{home, t.reg}, want, t.pipe.Mode(), first)
-		t.registered(&peer.Message{Status: status, Mode: uint8(mode), Regs: regs}, nil, before)
+		t.registered(&peer.Message{Status: status, Mode: uint8(mode), Regs: regs}, nil)
 		return
 	}
-	t.c.ask(home, m, func(m *peer.Message, err error) { t.registered(m, err, before) })
+	t.c.ask(home, m, t.registered)
 }
 
 // registered goes on with a round when the home has answered.
-func (t *tie) registered(m *peer.Message, err error, before peer.Ends) {
+func (t *tie) registered(m *peer.Message, err error) {
 	r := t.round
 	if err != nil { // the home was lost: ask the next
-		t.home, t.told, t.round = peer.ID{}, before, nil
+		t.home, t.told, t.round = peer.ID{}, r.before, nil
 		t.waiting = append(r.entries, t.waiting...)
 		t.step()
 		return
@@ -194,19 +198,19 @@ func (t *tie) registered(m *peer.Message, err error, before peer.Ends) {
 	case peer.OK:
 	case peer.Spent:
 		t.pipe.Spend()
-		t.told = before
+		t.told = r.before
 		t.conclude(pipe.ErrSpent)
 		return
 	case peer.Clash:
-		t.told = before
+		t.told = r.before
 		t.conclude(fmt.Errorf("%w: it is open elsewhere as %v", pipe.ErrBusy, pipe.Mode(m.Mode)))
 		return
 	default:
-		t.told = before
+		t.told = r.before
 		t.conclude(pipe.ErrBusy)
 		return
 	}
-	r.left = 1 // this call itself
+	r.left = 1     // this call itself
 	if !t.adrift { // else those have what the name stands for now
 		for _, other := range m.Regs {
 			t.meet(other)
@@ -270,7 +274,7 @@ func (t *tie) offer(key streamKey, left *int, over func()) {
 func (t *tie) talk(to peer.ID, m *peer.Message, over func()) {
 	t.c.ask(to, m, func(_ *peer.Message, err error) {
 		if err != nil {
-			t.unmet[to] = true
+			t.failed(to, err)
 		}
 		over()
 	})
@@ -288,8 +292,23 @@ func (t *tie) wantsIn(key streamKey) bool {
 
 // talked counts that one of the round's talks is over.
 func (t *tie) talked() {
-	if t.round.left--; t.round.left == 0 {
+	t.round.left--
+	switch {
+	case t.round.left > 0:
+	case t.round.lost && t.pipe.Mode() == pipe.Exclusive:
+		// It may have met us, and have parted from us: the home knows.
+		t.round = &round{entries: t.round.entries}
+		t.register(t.c.homeOf(t.path), t.told)
+	default:
 		t.conclude(nil)
+	}
+}
+
+// failed notes that a broker was not to be talked to.
+func (t *tie) failed(id peer.ID, err error) {
+	t.unmet[id] = true
+	if t.round != nil && errors.Is(err, ErrLost) {
+		t.round.lost = true
 	}
 }
 
@@ -337,8 +356,7 @@ func (t *tie) settle() {
 	if gone := t.told &^ known; gone != 0 && t.round == nil {
 		t.told &= known
 		if t.home != (peer.ID{}) {
-			_, spent := t.pipe.Busy()
-			t.tell(t.home, t.told, !spent)
+			t.tell(t.home, t.told)
 		}
 		if t.told == 0 {
 			t.home = peer.ID{}
@@ -363,14 +381,17 @@ func (t *tie) settle() {
 	}
 }
 
-// tell is a registration of fewer ends, which wants no answer. unpaired: those that have
-// gone have had no partner, or another home knows of it.
-func (t *tie) tell(home peer.ID, ends peer.Ends, unpaired bool) {
+// tell is a registration that wants no answer. One of a pair names the other.
+func (t *tie) tell(home peer.ID, ends peer.Ends) {
+	m := &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: ends, Mode: uint8(t.pipe.Mode())}
+	if _, spent := t.pipe.Busy(); spent && t.partner != (regKey{}) {
+		m.Regs = []peer.Reg{{ID: t.partner.id, Number: t.partner.reg}}
+	}
 	if home == t.c.cfg.Self {
-		t.c.registry.register(t.path, regKey{home, t.reg}, ends, t.pipe.Mode(), unpaired)
+		t.c.serveRegister(home, m)
 		return
 	}
-	t.c.send(home, &peer.Message{Kind: peer.Register, Name: t.path, Reg: t.reg, Ends: ends, Mode: uint8(t.pipe.Mode()), First: unpaired})
+	t.c.send(home, m)
 }
 
 func (c *Cluster) serveOffer(from peer.ID, m *peer.Message) {

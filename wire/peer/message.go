@@ -102,12 +102,12 @@ type Message struct {
 	Stream uint64 // a number that the reading broker chose
 	Ends   Ends
 	Mode   uint8 // as pipe.Mode
-	First  bool  // Register: no home has known it; with fewer ends: nobody is parted from. Contend: begins. Credit: the writer has lost its readers here
+	First  bool  // Register: no home has known it. Contend: begins. Credit: the writer has lost its readers here
 	Status Status
 	Count  uint64 // bytes of the stream consumed, ever
 	Limit  uint64 // bytes of the stream that may be sent, ever
 	Need   uint64 // bytes that a reader must have at once
-	Regs   []Reg
+	Regs   []Reg  // Registered: to be met. Register: parted from
 	Text   []byte
 }
 
@@ -136,7 +136,7 @@ const (
 )
 
 var layouts = [...]fields{
-	Register:    {[7]field{fReq, fName, fReg, fEnds, fMode, fFirst}},
+	Register:    {[7]field{fReq, fName, fReg, fEnds, fMode, fFirst, fRegs}},
 	Registered:  {[7]field{fReq, fStatus, fMode, fRegs}},
 	Offer:       {[7]field{fReq, fReg, fTo, fWriter}},
 	Offered:     {[7]field{fReq}},

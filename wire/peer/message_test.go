@@ -17,7 +17,10 @@ var golden = []struct {
 	m   Message
 	hex string
 }{
-	{Message{Kind: Register, Req: 1, Name: "jobs", Reg: 300, Ends: Reads, Mode: 2, First: true}, "01 01 04 6a6f6273 ac02 01 02 01"},
+	{
+		Message{Kind: Register, Req: 1, Name: "jobs", Reg: 300, Ends: Reads, Mode: 2, First: true, Regs: []Reg{{ID{"h", 1}, 7, Writes}}},
+		"01 01 04 6a6f6273 ac02 01 02 01 01 01 68 0000000000000001 07 02",
+	},
 	{Message{Kind: Registered, Req: 1, Status: Busy, Mode: 1, Regs: []Reg{{ID{"h", 0x0102030405060708}, 7, Writes}}}, "02 01 01 01 01 01 68 0102030405060708 07 02"},
 	{Message{Kind: Offer, Req: 9, Reg: 1, To: 2, Writer: 3}, "03 09 01 02 03"},
 	{Message{Kind: Offered, Req: 9}, "04 09"},
