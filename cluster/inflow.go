@@ -55,6 +55,8 @@ func (c *Cluster) subscribe(t *tie, key streamKey, offered bool, done func()) {
 	c.ask(f.from, m, func(m *peer.Message, err error) {
 		if err != nil {
 			t.failed(f.from, err)
+			// The next session may have begun, and have carried our request.
+			c.send(f.from, &peer.Message{Kind: peer.Unsubscribe, Stream: f.stream})
 		}
 		switch {
 		case f.gone:

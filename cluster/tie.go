@@ -182,7 +182,12 @@ func (t *tie) register(home peer.ID, want peer.Ends) {
 		t.registered(&peer.Message{Status: status, Mode: uint8(mode), Regs: regs}, nil)
 		return
 	}
-	t.c.ask(home, m, t.registered)
+	t.c.ask(home, m, func(m *peer.Message, err error) {
+		if err != nil {
+			t.tell(home, 0) // the next session may have begun, and have carried our request
+		}
+		t.registered(m, err)
+	})
 }
 
 // registered goes on with a round when the home has answered.

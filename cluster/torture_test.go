@@ -388,15 +388,15 @@ func (x *torture) anchor(ctx context.Context, p *subject, rng *rand.Rand, ready 
 }
 
 // audit checks that every record of a fifo was read, once, when those who wrote and
-// read have gone but for the anchors.
+// read have gone but for the anchors. Hosts that are killed take records with them, and
+// new ones do not know at once of the anchors.
 func (x *torture) audit(weigh context.CancelFunc, anchors *sync.WaitGroup) {
-	if !x.t.Failed() {
+	if !x.t.Failed() && x.level == calm {
 		end := time.Now().Add(patience)
 		for x.missing(false) > 0 && time.Now().Before(end) && !x.t.Failed() {
 			time.Sleep(5 * time.Millisecond)
 		}
-		x.missing(true) // before the anchors go, after which nothing need be there
-		defer x.missing(true)
+		x.missing(true)
 	}
 	weigh()
 	anchors.Wait()
@@ -412,11 +412,11 @@ func (x *torture) missing(report bool) (missing int) {
 		for id, w := range p.writers {
 			for n := range w.wrote {
 				switch times := w.read[n]; {
-				case times == 0 && (x.level == calm || p.errors == 0 && x.level == breaking):
+				case times == 0:
 					if missing++; report {
 						x.t.Fatalf("%s: record %d of %d of writer %d at %v is missing", p.name, n, w.wrote, id, w.host.id)
 					}
-				case times > 1 && report && p.errors == 0:
+				case times > 1 && report:
 					x.t.Errorf("%s: record %d of writer %d was read %d times", p.name, n, id, times)
 				}
 			}
