@@ -395,3 +395,30 @@ func TestRetiredOnTheWay(t *testing.T) {
 	}
 	r.allIdle()
 }
+
+// An open that was withdrawn goes on to the new pipe that its name stands for, and ends
+// there.
+func TestWithdrawnWhenSpent(t *testing.T) {
+	r := newRig(t, 3)
+	a, b, home := r.hosts[0], r.hosts[1], r.hosts[2]
+	name := r.homed("exclusive", home)
+	rd, wr := a.start(name, readNow).ok(), b.start(name, writeNow).ok()
+	r.slow(b, a)
+	wr.close()
+	r.eventually("the home knows", func() bool { return home.registrations(name) == 1 })
+	r.slow(home, a)
+	o := a.start(name, writing)
+	r.eventually("its open is under way", a.entering)
+	if o.Cancel() {
+		t.Fatal("withdrawn")
+	}
+	if o.wait(); !errors.Is(o.Err, context.Canceled) {
+		t.Errorf("open: %v", o.Err)
+	}
+	rd.readsErr(io.EOF)
+	rd.close()
+	r.allIdle()
+	if err := a.broker.SetMode(t.Context(), a.pipes[name], pipe.Fifo); err != nil {
+		t.Errorf("something holds the name: %v", err)
+	}
+}
