@@ -7,6 +7,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -264,11 +265,11 @@ func TestExclusivePartnerHereWithdrawn(t *testing.T) {
 // A signal does not undo a writer's open that has let a reader in.
 func TestWriterInterruptedWhenMet(t *testing.T) {
 	for _, mode := range []string{"fifo", "exclusive", "fanout"} {
-		for _, home := range []string{"h1", "h2"} {
-			t.Run(mode+home, func(t *testing.T) {
+		for home := range 2 {
+			t.Run(fmt.Sprint(mode, home), func(t *testing.T) {
 				r := newRig(t, 2)
 				a, b := r.hosts[0], r.hosts[1]
-				name := r.homedOn(home, mode+"-")
+				name := r.homed(mode, r.hosts[home])
 				rd := b.start(name, reading)
 				b.sync()
 				r.slow(b, a)

@@ -7,7 +7,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -17,24 +16,11 @@ import (
 	"github.com/zpipesfs/zpipesfs/wire/peer"
 )
 
-// homedOn is a name, with a prefix, whose home is a node of the rig.
-func (r *rig) homedOn(node, prefix string) string {
-	var nodes []string
-	for _, h := range r.hosts {
-		nodes = append(nodes, h.id.Node)
-	}
-	for i := 0; ; i++ {
-		if name := fmt.Sprint(prefix, i); peer.Home(name, nodes) == node {
-			return name
-		}
-	}
-}
-
 // A writer opens, writes and closes while the home's answer to the reader's open is on
 // its way: the reader finds that.
 func TestWriterIsFasterThanTheHome(t *testing.T) {
 	r := newRig(t, 3)
-	name := r.homedOn("h3", "pipe")
+	name := r.homed("fifo", r.hosts[2])
 	r.net.SetLink("h3", "h1", link.Conditions{Delay: 100 * time.Millisecond})
 	rd := r.hosts[0].start(name, reading)
 	r.eventually("the home knows of the reader", func() bool { return r.hosts[2].cluster.Open(name) })
@@ -50,7 +36,7 @@ func TestWriterIsFasterThanTheHome(t *testing.T) {
 // the writer finds that.
 func TestReaderIsFasterThanTheHome(t *testing.T) {
 	r := newRig(t, 3)
-	name := r.homedOn("h3", "pipe")
+	name := r.homed("fifo", r.hosts[2])
 	r.net.SetLink("h3", "h1", link.Conditions{Delay: 100 * time.Millisecond})
 	wr := r.hosts[0].start(name, writing)
 	r.eventually("the home knows of the writer", func() bool { return r.hosts[2].cluster.Open(name) })
@@ -66,7 +52,7 @@ func TestReaderIsFasterThanTheHome(t *testing.T) {
 func TestExclusivePairParts(t *testing.T) {
 	r := newRig(t, 3)
 	a, b, c := r.hosts[0], r.hosts[1], r.hosts[2]
-	name := r.homedOn("h3", "exclusive-")
+	name := r.homed("exclusive", r.hosts[2])
 	rd, wr := a.start(name, readNow).ok(), b.start(name, writeNow).ok()
 	r.net.SetLink("h2", "h1", link.Conditions{Delay: 200 * time.Millisecond})
 	wr.close()
@@ -86,8 +72,8 @@ func TestExclusivePairParts(t *testing.T) {
 func TestOpenInterruptedWhenMet(t *testing.T) {
 	r := newRig(t, 2)
 	a, b := r.hosts[0], r.hosts[1]
-	for _, home := range []string{"h1", "h2"} {
-		name := r.homedOn(home, "pipe")
+	for _, home := range r.hosts {
+		name := r.homed("fifo", home)
 		r.net.SetLink("h2", "h1", link.Conditions{Delay: 50 * time.Millisecond})
 		wr := b.start(name, writing)
 		b.sync()
@@ -95,7 +81,7 @@ func TestOpenInterruptedWhenMet(t *testing.T) {
 		wr.ok().writes("hello")
 		wr.close()
 		if rd.Cancel() {
-			t.Errorf("home %s: the reader's open is undone", home)
+			t.Errorf("home %v: the reader's open is undone", home.id)
 		}
 		rd.ok()
 		rd.reads("hello")
@@ -108,19 +94,19 @@ func TestOpenInterruptedWhenMet(t *testing.T) {
 // Without a partner it ends soon, also when the home is silent.
 func TestOpenInterrupted(t *testing.T) {
 	r := newRig(t, 2)
-	for _, home := range []string{"h1", "h2"} {
-		name := r.homedOn(home, "pipe")
+	for _, home := range r.hosts {
+		name := r.homed("fifo", home)
 		for _, set := range []func(*pipe.OpenOp){reading, writing} {
 			op := r.hosts[0].start(name, set)
 			r.hosts[0].sync()
 			if !op.Cancel() {
-				t.Errorf("home %s: an open that waits is not withdrawn", home)
+				t.Errorf("home %v: an open that waits is not withdrawn", home.id)
 			}
 			r.net.Cut("h1", "h2", true)
 			op = r.hosts[0].start(name, set)
 			if !op.Cancel() {
 				if op.wait(); !errors.Is(op.Err, context.Canceled) {
-					t.Errorf("home %s: %v", home, op.Err)
+					t.Errorf("home %v: %v", home.id, op.Err)
 				}
 			}
 			r.net.Cut("h1", "h2", false)
@@ -132,7 +118,7 @@ func TestOpenInterrupted(t *testing.T) {
 func TestExclusivePartsOnce(t *testing.T) {
 	r := newRig(t, 3)
 	a, b, home := r.hosts[0], r.hosts[1], r.hosts[2]
-	name := r.homedOn("h3", "exclusive-")
+	name := r.homed("exclusive", r.hosts[2])
 	rd, wr := a.start(name, readNow).ok(), b.start(name, writeNow).ok()
 	r.net.SetLink("h2", "h1", link.Conditions{Delay: 200 * time.Millisecond})
 	wr.close()
@@ -159,7 +145,7 @@ func TestExclusiveAfterALoss(t *testing.T) {
 	for _, newHome := range []bool{false, true} {
 		r := newRig(t, 4)
 		a, b, c, home := r.hosts[0], r.hosts[1], r.hosts[2], r.hosts[3]
-		name := r.homedOn("h4", "exclusive-")
+		name := r.homed("exclusive", r.hosts[3])
 		rd := a.start(name, readNow).ok()
 		b.start(name, writeNow).ok().writes("x")
 		rd.reads("x")
@@ -196,7 +182,7 @@ func TestExclusiveAfterALoss(t *testing.T) {
 func TestExclusiveLostBeforeMet(t *testing.T) {
 	r := newRig(t, 4)
 	a, b, c, home := r.hosts[0], r.hosts[1], r.hosts[2], r.hosts[3]
-	name := r.homedOn("h4", "exclusive-")
+	name := r.homed("exclusive", r.hosts[3])
 	a.sync()
 	wr := b.start(name, writing)
 	r.eventually("it waits", func() bool { return home.registrations(name) == 1 })
