@@ -44,7 +44,8 @@ func TestSubscribedInTheNextSession(t *testing.T) {
 	var rd *opening
 	a.loseBehind(b, func() { rd = a.start(name, reading) })
 	rd.ok()
-	wr.ok().writes("hello")
+	wr.ok()
+	r.eventually("they have met again", func() bool { return wr.write("hello") == nil })
 	rd.reads("hello")
 	rd.close()
 	r.eventually("EPIPE", func() bool { return wr.write("x") == pipe.ErrBroken })
