@@ -91,7 +91,7 @@ func (l *ledger) weigh() {
 	for _, h := range l.near {
 		waits = waits || len(h.reads) > 0
 		s := h.o.Reader.Ready(nil)
-		if s&Readable == 0 && (l.r.basin.bytes() > 0) || s&Hangup != 0 && (writers > 0 || lent > 0) {
+		if s&Readable == 0 && l.r.basin.takable() > 0 || s&Hangup != 0 && (writers > 0 || lent > 0) {
 			l.t.Errorf("ready is %v with %d bytes, %d writers, %d lent", s, l.r.basin.bytes(), writers, lent)
 		}
 		for _, x := range h.reads {

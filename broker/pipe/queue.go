@@ -162,7 +162,7 @@ func (q *queue) oldest() *queue {
 
 // withheld reports that older bytes lie with another host, which may give them back:
 // no reader shall have newer ones before.
-func (q *queue) withheld() bool { return q.apart && q.lent > 0 }
+func (q *queue) withheld() bool { return q.lent > 0 }
 
 // blocked reports that q's own bytes cannot be taken yet, for the sake of order.
 func (q *queue) blocked() bool {

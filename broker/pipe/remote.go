@@ -315,7 +315,7 @@ func (r *Reader) Return(chunks []Chunk) {
 
 func (p *Pipe) lessLent(done *completions) {
 	p.pump(done)
-	if p.shared.lent == 0 && (len(p.writers) == 0 || p.shared.apart) {
+	if p.shared.lent == 0 {
 		p.notifyReaders(done)
 	}
 }
