@@ -5,6 +5,8 @@
 package cluster
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -198,4 +200,44 @@ func TestOrderAmongReaders(t *testing.T) {
 	for _, k := range keepers {
 		k.close()
 	}
+}
+
+// Readers that come and go where the writer is see what is written in its order, past
+// one elsewhere that does not read.
+func TestReadersComeAndGo(t *testing.T) {
+	r := newRig(t, 2)
+	for i, h := range r.hosts {
+		a, b := r.hosts[1-i], h
+		name := fmt.Sprint("p", i)
+		idle, wr := a.start(name, readNow).ok(), b.start(name, writeNow).ok()
+		const size, rounds, block = 4 << 20, 200, 4096
+		want := make([]byte, size)
+		for i := range size / 4 {
+			binary.BigEndian.PutUint32(want[4*i:], uint32(i))
+		}
+		written := make(chan error, 1)
+		go func() { written <- wr.write(string(want)) }()
+		at := 0
+		follows := func(got []byte, err error) {
+			t.Helper()
+			if err != nil || !bytes.Equal(got, want[at:at+len(got)]) {
+				t.Fatalf("%v: %d bytes at %d, which begin with those at %d: %v", b.id, len(got), at, 4*binary.BigEndian.Uint32(got), err)
+			}
+			at += len(got)
+		}
+		for range rounds {
+			rd := b.start(name, reading).ok()
+			follows(rd.read(1, block))
+			rd.close()
+		}
+		for at < size {
+			follows(idle.read(1, size))
+		}
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+		idle.close()
+		wr.close()
+	}
+	r.allIdle()
 }

@@ -197,6 +197,45 @@ func TestArriveLost(t *testing.T) {
 	}
 }
 
+// TestLentFirst: who comes reads nothing newer than what lies with another host, which
+// may give it back, and is told when that is read or back.
+func TestLentFirst(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		r := newRig(t, Fifo, 0)
+		far, err := r.AttachReader(Info{Host: "far"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := r.writer()
+		r.write(w, []byte("old")).is(t, 3, nil)
+		lent, n, _ := far.Lend(nil, 3, SegmentSize, func() {})
+		if n != 3 {
+			t.Fatalf("lent %d bytes", n)
+		}
+		r.write(w, []byte("new")).is(t, 3, nil)
+		near := r.reader()
+		var told flag
+		if s := near.Ready(told.up); s != 0 {
+			t.Errorf("ready is %b", s)
+		}
+		x := r.read(near, 1, 100)
+		x.waits(t)
+		want := "new"
+		if back {
+			far.Return(lent)
+			want = "oldnew"
+		} else {
+			far.Settle(3)
+			lent[0].Release()
+		}
+		x.is(t, []byte(want), nil)
+		if told != 1 {
+			t.Errorf("told %d times", told)
+		}
+		far.Close()
+	}
+}
+
 // TestDepart: a remote writer sees that the reader that was to come does not.
 func TestDepart(t *testing.T) {
 	r := newRig(t, Fanout, 0)

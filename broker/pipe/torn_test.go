@@ -119,35 +119,3 @@ func TestVanishedIsNotRead(t *testing.T) {
 		t.Errorf("fed %d, unread %d", fed, unread)
 	}
 }
-
-// TestLentIsOlder: a reader that opens here while bytes lie with another host does not
-// get newer ones before those were read there or are back.
-func TestLentIsOlder(t *testing.T) {
-	for _, back := range []bool{true, false} {
-		r := newRig(t, Fifo, 0)
-		far, err := r.AttachReader(Info{Host: "a"}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		to := r.writer()
-		r.write(to, []byte("old "))
-		lent, n, _ := far.Lend(nil, 4, SegmentSize, nil)
-		r.write(to, []byte("new"))
-		from := r.reader()
-		if s := from.Ready(nil); n != 4 || s != 0 {
-			t.Errorf("%d bytes were lent, ready is %v", n, s)
-		}
-		r.read(from, 1, 9, func(op *ReadOp) { op.NonBlock = true }).is(t, nil, ErrAgain)
-		waiting := r.read(from, 1, 9)
-		want := "new"
-		if back {
-			want = "old new"
-			far.Return(lent)
-		} else {
-			far.Settle(n)
-			lent[0].Release()
-		}
-		waiting.is(t, []byte(want), nil)
-		far.Close()
-	}
-}
