@@ -71,13 +71,16 @@ func (l *loop) damp(t *tuple, from *link, old string) bool {
 	return true
 }
 
-// mostDampOf is how long a tuple is damped at most. Who publishes it refreshes it
-// meanwhile.
+// mostDampOf is how long a tuple is damped at most.
 func mostDampOf(t *tuple) time.Duration {
-	if t.ttl == 0 || t.claim != nil {
+	ttl := t.ttl
+	if t.claim != nil {
+		ttl = t.claim.ttl
+	}
+	if ttl == 0 {
 		return mostDamp
 	}
-	return min(mostDamp, max(t.ttl/dampPart, leastDamp))
+	return min(mostDamp, max(ttl/dampPart, leastDamp))
 }
 
 // undamp forwards what has come of the changes, unless everybody has it for ever.
