@@ -34,7 +34,7 @@ END
 	{name: "read-write-descriptor", script: `
 		exec 3<>"$P"
 		for i in {1..300}; do echo "message $i" >&3; read -r m <&3; done; echo "$m"
-		exec 3>&-; echo last >"$WP" & cat "$P"`},
+		exec 3>&-; agree; echo last >"$WP" & cat "$P"`},
 	{name: "ping-pong", script: `
 		(while read -r x; do echo $((x * 2 % 99991)); done) <"$P" >"$WQ" & server=$!
 		exec 5>"$WP" 6<"$Q"; x=3
