@@ -135,8 +135,14 @@ func (q *queue) takeWhole(dst []Chunk, want, max int) ([]Chunk, int) {
 		case it.mark != nil || it.whole && size > max-n:
 			return dst, n
 		case !it.whole && size > want-n:
-			dst, _ = q.take(dst, want-n, 0)
-			return dst, want
+			k := want - n
+			if k >= Buf {
+				k -= k % Buf // as a FIFO, which tears at pages: tar wants whole blocks
+			} else if n > 0 {
+				return dst, n
+			}
+			dst, _ = q.take(dst, k, 0)
+			return dst, n + k
 		}
 		n += it.chunk.Len()
 		q.bytes -= it.chunk.Len()
